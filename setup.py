@@ -1,0 +1,78 @@
+"""Builds the Cython extensions: every `.pyx` below `firmware/dsp` and `firmware/sim`, found by looking, not by listing.
+
+`BRANCHPBX_EXT` restricts the build to a comma list of module names ("firmware.dsp.g711,firmware.dsp.tone"); "none" builds none.
+A module is rebuilt when its `.pyx`, a `.pxd` it cimports or a header of `firmware/dsp` changed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+HERE = Path(__file__).resolve().parent
+JOBS = 2
+FOLDERS = ("firmware/dsp", "firmware/sim")
+
+
+def compile_flags() -> list[str]:
+    """Speed without surprises: no `-ffast-math`, because a filter that saw a NaN must be able to notice it."""
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+    if platform.machine().startswith("armv7"):
+        flags += ["-mfpu=neon"]
+    return flags
+
+
+def wanted(module: str) -> bool:
+    """True when `BRANCHPBX_EXT` does not leave this module out."""
+    chosen = [name.strip() for name in os.environ.get("BRANCHPBX_EXT", "").split(",") if name.strip()]
+    return not chosen or module in chosen
+
+
+def extensions() -> list[Extension]:
+    """One extension per `.pyx`."""
+    headers = sorted(str(path.relative_to(HERE)) for path in HERE.glob("firmware/dsp/*.h"))
+    found = []
+    for folder in FOLDERS:
+        for source in sorted((HERE / folder).glob("*.pyx")):
+            relative = source.relative_to(HERE)
+            module = ".".join(relative.with_suffix("").parts)
+            if wanted(module):
+                found.append(
+                    Extension(
+                        module,
+                        [str(relative)],
+                        include_dirs=["firmware/dsp"],
+                        depends=headers,
+                        extra_compile_args=compile_flags(),
+                        libraries=["m", "rt"],
+                    )
+                )
+    return found
+
+
+def cython_modules() -> list[Extension]:
+    """The extensions translated to C; an installation without any (`BRANCHPBX_EXT=none`) needs no Cython."""
+    found = extensions()
+    if not found:
+        return []
+    from Cython.Build import cythonize
+
+    directives = {
+        "language_level": 3,
+        "boundscheck": False,
+        "wraparound": False,
+        "initializedcheck": False,
+        "cdivision": True,
+        "embedsignature": True,
+    }
+    workers = JOBS if len(found) > 1 else 0
+    modules: list[Extension] = cythonize(found, nthreads=workers, compiler_directives=directives, include_path=["firmware/dsp"])
+    return modules
+
+
+if __name__ == "__main__":
+    os.chdir(HERE)
+    setup(ext_modules=cython_modules(), options={"build_ext": {"parallel": JOBS}})
