@@ -1,0 +1,180 @@
+"""A real baresip as an ordinary SIP phone: driven over its control port, its microphone a file, its loudspeaker a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.audio import Sound, read_wav
+
+CONFIG = """
+sip_listen              {host}:{port}
+audio_player            aufile,{dir}/player.wav
+audio_source            aufile,{source}
+audio_alert             aufile,{dir}/alert.wav
+audio_buffer            20-160
+audio_channels          1
+audio_srate             8000-8000
+call_local_timeout      120
+call_max_calls          4
+rtp_tos                 184
+module_path             {modules}
+module                  stdio.so
+module                  g711.so
+module                  aufile.so
+module                  sndfile.so
+module_tmp              uuid.so
+module_tmp              account.so
+module_app              ctrl_tcp.so
+module_app              menu.so
+ctrl_tcp_listen         127.0.0.1:{control}
+snd_path                {dir}
+"""
+
+
+def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+class Baresip:
+    """One phone. `microphone` is the WAV it plays into calls; `heard()` is what it decoded from the far end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        user: str,
+        secret: str,
+        server: str,
+        host: str,
+        microphone: Path,
+        transport: str = "udp",
+        answer: str = "manual",
+        register: bool = True,
+        codecs: str = "",
+    ) -> None:
+        self.folder = folder
+        self.user = user
+        self.server = server
+        self.control_port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        modules = next(Path("/usr/lib").glob("**/baresip/modules"))
+        config = CONFIG.format(
+            host=host, port=free_port(socket.SOCK_DGRAM, host), dir=folder, source=microphone, modules=modules, control=self.control_port
+        )
+        (folder / "config").write_text(config)
+        (folder / "contacts").write_text("")
+        account = f"<sip:{user}@{server};transport={transport}>;auth_pass={secret};answermode={answer};regint={300 if register else 0}"
+        if codecs:
+            account += f";audio_codecs={codecs}"
+        (folder / "accounts").write_text(account + "\n")
+        self.log = (folder / "baresip.log").open("wb")
+        self.process = subprocess.Popen(
+            ["baresip", "-f", str(folder)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, cwd=folder
+        )
+        self.events: list[dict[str, Any]] = []
+        self._buffer = b""
+        self._responses = 0
+        self.socket = self._connect()
+
+    def _connect(self) -> socket.socket:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.control_port), timeout=1)
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise RuntimeError(f"baresip did not start:\n{(self.folder / 'baresip.log').read_text(errors='replace')}") from None
+                time.sleep(0.05)
+
+    def _read(self, timeout: float) -> None:
+        """Take in what the control port says within `timeout` seconds (netstrings of JSON)."""
+        self.socket.settimeout(timeout)
+        try:
+            data = self.socket.recv(65536)
+        except TimeoutError:
+            return
+        if not data:
+            raise RuntimeError("baresip closed its control port")
+        self._buffer += data
+        while b":" in self._buffer:
+            length, _, rest = self._buffer.partition(b":")
+            size = int(length)
+            if len(rest) < size + 1:
+                break
+            message = json.loads(rest[:size])
+            self._buffer = rest[size + 1 :]
+            if message.get("event"):
+                self.events.append(message)
+            else:
+                self._responses += 1
+
+    def command(self, name: str, params: str = "") -> None:
+        """Send one command and wait until baresip has answered it."""
+        body = json.dumps({"command": name, "params": params, "token": "t"}).encode()
+        before = self._responses
+        self.socket.sendall(str(len(body)).encode() + b":" + body + b",")
+        deadline = time.monotonic() + 5
+        while self._responses == before and time.monotonic() < deadline:
+            self._read(0.2)
+
+    def wait(self, kind: str, timeout: float = 10.0, start: int = 0) -> dict[str, Any]:
+        """Wait for an event of this type among those from index `start` on; the test fails when it does not come."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for event in self.events[start:]:
+                if event["type"] == kind:
+                    return event
+            left = deadline - time.monotonic()
+            if left <= 0:
+                seen = [event["type"] for event in self.events]
+                raise AssertionError(f"{self.user}: no {kind} within {timeout} s; saw {seen}")
+            self._read(min(left, 0.2))
+
+    def dial(self, number: str) -> None:
+        self.command("dial", f"sip:{number}@{self.server}")
+
+    def answer(self) -> None:
+        self.command("accept")
+
+    def hang_up(self) -> None:
+        self.command("hangup")
+
+    def hold(self) -> None:
+        self.command("hold")
+
+    def resume(self) -> None:
+        self.command("resume")
+
+    def keys(self, digits: str) -> None:
+        """Press keys (RFC 4733), one after the other."""
+        for digit in digits:
+            self.command("sndcode", digit)
+            time.sleep(0.12)  # a person's pace, seen by a real client in real time
+            self.command("sndcode", "\x04")
+            time.sleep(0.08)
+
+    def heard(self, call: int = -1) -> Sound:
+        """What this phone decoded in its call number `call` (files are dumped by the sndfile module)."""
+        files = sorted(self.folder.glob("dump-*-dec.wav"))
+        if not files:
+            raise AssertionError(f"{self.user} decoded no audio")
+        return read_wav(files[call])[0]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.socket.close()
+        self.log.close()

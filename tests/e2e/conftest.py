@@ -1,0 +1,90 @@
+"""End-to-end fixtures: a network namespace of the tests' own, appliances and real phones, all stopped at the end."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.appliance import Appliance
+from tests.e2e.audio import write_tone
+from tests.e2e.baresip import Baresip
+
+HOST = "10.9.0.2"  # baresip refuses 127.x; this address exists only in the tests' own network namespace
+CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER = 0x10000000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def network() -> Iterator[str]:
+    """Move this process (and all it starts) into a fresh network namespace with loopback and HOST."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
+    if libc.unshare(flags) != 0:
+        raise OSError(ctypes.get_errno(), "cannot make a network namespace for the tests (run as root, or allow user namespaces)")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["ip", "addr", "add", f"{HOST}/32", "dev", "lo"], check=True)
+    yield HOST
+
+
+@pytest.fixture
+def appliance(network: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Appliance]]:
+    """Start appliances; at the end each must stop with status 0 and leave no process."""
+    running: list[Appliance] = []
+
+    def start(**options: Any) -> Appliance:
+        one = Appliance(tmp_path / f"box{len(running)}", bind=network, **options)
+        running.append(one)
+        return one.start()
+
+    yield start
+    failures = []
+    for one in running:
+        pids = {name: one.pid(name) for name in ("parent", "media", "core", "manage", "world") if (one.state / "run" / f"{name}.pid").exists()}
+        try:
+            status = one.stop()
+            if status != 0:
+                failures.append(f"appliance ended with status {status}:\n{one.said()}")
+        except AssertionError as error:
+            failures.append(str(error))
+        failures += [f"{name} (pid {pid}) still runs" for name, pid in pids.items() if _alive(pid)]
+    if not failures and not getattr(request.node, "failed", False):
+        shutil.rmtree(tmp_path, ignore_errors=True)
+    assert not failures, "\n".join(failures)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return b"firmware" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def phone(network: str, tmp_path: Path) -> Iterator[Callable[..., Baresip]]:
+    """Start real baresip phones on an appliance: `phone(box, "201", hz=880)` registers and plays that tone into calls."""
+    running: list[Baresip] = []
+    counter = itertools.count()
+
+    def start(box: Appliance, user: str, *, hz: float = 880.0, level: float = -10.0, secret: str | None = None, wait: bool = True, **options: Any) -> Baresip:
+        folder = tmp_path / f"phone{next(counter)}-{user}"
+        folder.mkdir()
+        microphone = write_tone(folder / "microphone.wav", hz, 120, level)
+        one = Baresip(
+            folder, user=user, secret=secret if secret is not None else box.accounts()[user], server=box.sip, host=network, microphone=microphone, **options
+        )
+        running.append(one)
+        if wait and options.get("register", True):
+            one.wait("REGISTER_OK")
+        return one
+
+    yield start
+    for one in running:
+        one.stop()

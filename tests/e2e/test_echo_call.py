@@ -1,0 +1,74 @@
+"""A real phone registers, calls the echo test and hears itself: SIP and media, end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.appliance import Appliance, wait_until
+from tests.e2e.baresip import Baresip
+
+pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
+
+Start = Callable[..., Appliance]
+Phone = Callable[..., Baresip]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_phone_hears_itself_in_the_echo_test(appliance: Start, phone: Phone, transport: str) -> None:
+    box = appliance()
+    anna = phone(box, "201", hz=440, transport=transport)
+    anna.dial("*43")
+    anna.wait("CALL_ESTABLISHED")
+    time.sleep(4)  # real time: a real phone speaks
+    anna.hang_up()
+    wait_until(lambda: not box.ctl("show calls"), "the call is gone")
+    heard = anna.heard().part(0.5)
+    assert heard.tone_dbm0(440) == pytest.approx(-10, abs=1)
+    assert heard.longest_gap_ms(440, -20) <= 60
+
+
+def test_wrong_password_is_refused(appliance: Start, phone: Phone) -> None:
+    box = appliance()
+    intruder = phone(box, "201", secret="wrong", wait=False)
+    intruder.wait("REGISTER_FAIL")
+
+
+@pytest.mark.parametrize("codec", ["PCMU/8000/1", "PCMA/8000/1"])
+def test_two_phones_hear_each_other_and_nothing_of_themselves(appliance: Start, phone: Phone, codec: str) -> None:
+    box = appliance()
+    anna = phone(box, "201", hz=440, codecs=codec)
+    bo = phone(box, "202", hz=880, codecs=codec, answer="auto")
+    anna.dial("202")
+    anna.wait("CALL_ESTABLISHED")
+    time.sleep(5)
+    anna.hang_up()
+    bo.wait("CALL_CLOSED")
+    for listener, own, other in ((anna, 440, 880), (bo, 880, 440)):
+        heard = listener.heard().part(0.5)
+        assert heard.tone_dbm0(other) == pytest.approx(-10, abs=1), listener.user
+        assert heard.tone_dbm0(own) < -45, f"{listener.user} hears itself"
+        assert heard.longest_gap_ms(other, -20) <= 60, listener.user
+
+
+def test_called_phone_that_rejects_ends_the_call_with_busy(appliance: Start, phone: Phone) -> None:
+    box = appliance()
+    anna, bo = phone(box, "201"), phone(box, "202")
+    anna.dial("202")
+    bo.wait("CALL_INCOMING")
+    bo.hang_up()
+    closed = anna.wait("CALL_CLOSED")
+    assert "486" in closed.get("param", "") or "603" in closed.get("param", ""), closed
+    wait_until(lambda: not box.ctl("show calls"), "the call is gone")
+
+
+def test_caller_who_gives_up_stops_the_ringing(appliance: Start, phone: Phone) -> None:
+    box = appliance()
+    anna, bo = phone(box, "201"), phone(box, "202")
+    anna.dial("202")
+    bo.wait("CALL_INCOMING")
+    anna.hang_up()
+    bo.wait("CALL_CLOSED", timeout=5)
+    wait_until(lambda: not box.ctl("show calls"), "the call is gone")
