@@ -34,3 +34,11 @@ class EngineRefused(PbxError):
 
 class NotAllowed(PbxError):
     """The caller of a command lacks the role for it."""
+
+
+class StoreError(PbxError):
+    """A database or file cannot be opened, read or upgraded."""
+
+
+class CommandError(PbxError):
+    """A command names something that does not exist or cannot be done now; the message says which and what to do."""

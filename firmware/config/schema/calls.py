@@ -36,7 +36,9 @@ class Menu(Entry, frozen=True):
 class Queue(Entry, frozen=True):
     """Callers waiting for agents."""
 
-    strategy: Annotated[Literal["longest-idle", "ring-all", "round-robin", "fewest-calls", "linear"], about("Who is rung next")] = "longest-idle"
+    strategy: Annotated[Literal["longest-idle", "ring-all", "round-robin", "fewest-calls", "linear"], about("Who is rung next")] = (
+        "longest-idle"
+    )
     ring_s: Annotated[int, about("Ring one agent for this long", unit="s", ge=5, le=120)] = 20
     wrap_up_s: Annotated[int, about("Time for notes after a call", unit="s", ge=0, le=600)] = 10
     max_wait_s: Annotated[int, about("Longest wait before `on_timeout`", unit="s", ge=5, le=7200)] = 300
@@ -52,7 +54,7 @@ class Queue(Entry, frozen=True):
     auto_pause_after: Annotated[int, about("Unanswered offers in a row after which the agent is paused, 0 never", ge=0, le=20)] = 3
 
 
-class InboundRoute(Entry, frozen=True):
+class InboundRoute(Entry, frozen=True, kw_only=True):
     """Where a call from outside goes; the first matching route wins, in order of the list."""
 
     lines: Annotated[list[str], about("FXO jacks, empty for all", ref="ports.fxo")] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from msgspec import field
+
 from firmware.config.schema.base import Entry, about
 
 Language = Literal["en", "zh"]
@@ -14,10 +16,14 @@ class Site(Entry, frozen=True):
     """Identity of the branch."""
 
     name: Annotated[str, about("Name of the branch as screens and reports show it", min_length=1, max_length=60)] = "BranchPBX"
-    company_clip: Annotated[str, about("Named clip spoken where a prompt says {company}; empty uses the variant without", pattern=r"^[a-z0-9_.-]*$")] = ""
+    company_clip: Annotated[
+        str, about("Named clip spoken where a prompt says {company}; empty uses the variant without", pattern=r"^[a-z0-9_.-]*$")
+    ] = ""
     country: Annotated[Country, about("Country profile: tones, ring, levels, emergency numbers", apply="restart-port")] = "CN"
     time_zone: Annotated[str, about("IANA time zone of the branch", min_length=1)] = "Asia/Shanghai"
-    languages: Annotated[list[Language], about("Prompt languages offered, the first is the default", min_length=1, max_length=2)] = ["zh", "en"]
+    languages: Annotated[list[Language], about("Prompt languages offered, the first is the default", min_length=1, max_length=2)] = field(
+        default_factory=lambda: ["zh", "en"]
+    )
 
 
 class Sip(Entry, frozen=True):
@@ -55,7 +61,9 @@ class Features(Entry, frozen=True):
     pause: Annotated[str, about("Pause: code, then a reason digit 1-9", pattern=r"^\*[0-9*]{1,4}$")] = "*13"
     ready: Annotated[str, about("Ready again, also ends wrap-up", pattern=r"^\*[0-9*]{1,4}$")] = "*14"
     hold: Annotated[str, about("Hold or resume, keyed within a call", pattern=r"^\*[0-9*]{1,4}$")] = "*2"
-    transfer: Annotated[str, about("Transfer, keyed within a call: code, then the number; hang up to complete", pattern=r"^\*[0-9*]{1,4}$")] = "*3"
+    transfer: Annotated[
+        str, about("Transfer, keyed within a call: code, then the number; hang up to complete", pattern=r"^\*[0-9*]{1,4}$")
+    ] = "*3"
     echo_test: Annotated[str, about("Echo test: you hear yourself", pattern=r"^\*[0-9*]{1,4}$")] = "*43"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from msgspec import field
+
 from firmware.config.schema.base import Entry, about
 from firmware.config.schema.calls import InboundRoute, Menu, OutboundRoute, Queue
 from firmware.config.schema.people import Agent, Extension
@@ -30,10 +32,14 @@ class Config(Entry, frozen=True):
     menus: Annotated[dict[str, Menu], about("Menus by name")] = {}
     inbound: Annotated[list[InboundRoute], about("Inbound routes in order")] = []
     outbound: Annotated[list[OutboundRoute], about("Outbound routes in order")] = []
-    day_parts: Annotated[list[DayPart], about("Greetings by time of day, in order of start")] = [
-        DayPart(start="00:00", greeting="greet.morning"),
-        DayPart(start="12:00", greeting="greet.afternoon"),
-        DayPart(start="18:00", greeting="greet.evening"),
-    ]
+    day_parts: Annotated[list[DayPart], about("Greetings by time of day, in order of start")] = field(
+        default_factory=lambda: [
+            DayPart(start="00:00", greeting="greet.morning"),
+            DayPart(start="12:00", greeting="greet.afternoon"),
+            DayPart(start="18:00", greeting="greet.evening"),
+        ]
+    )
     emergency_numbers: Annotated[list[str], about("Numbers added to the country's emergency numbers")] = []
-    emergency_callback_s: Annotated[int, about("A call from outside within this time after an emergency call rings that caller", unit="s", ge=60, le=86400)] = 3600
+    emergency_callback_s: Annotated[
+        int, about("A call from outside within this time after an emergency call rings that caller", unit="s", ge=60, le=86400)
+    ] = 3600
