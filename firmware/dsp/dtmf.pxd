@@ -1,0 +1,59 @@
+# DTMF detector and generator at C level. Structs are fixed-size and hold no pointers.
+cdef enum:
+    DTMF_START = 1
+    DTMF_END = 2
+    DTMF_MAX_DIGITS = 64
+
+cdef struct DtmfHit:
+    char digit                  # 0-9 * # A-D
+    int duration_ms             # so far (start) or whole (end)
+    float level_dbm0            # both tones together
+    float twist_db              # low group minus high group: positive is normal twist
+    int kind                    # DTMF_START or DTMF_END
+    int offset                  # samples from the start of the buffer just fed
+
+cdef struct DtmfDet:
+    int tentative               # nonzero while a possible digit is present: mute on it
+    int digit                   # digit being reported, 0 = none
+    # signal state
+    int decimate
+    float decim[16]
+    int decim_phase
+    float hp[4]                 # two biquads, transposed direct form
+    float frame[40]             # 5 ms at 8 kHz
+    int filled
+    # candidate
+    int pair                    # low * 4 + high, -1 = none
+    int good                    # good frames in the run
+    int total                   # frames since the run began
+    int bad                     # bad frames in a row
+    float prev_re[2]
+    float prev_im[2]
+    int prev_ok
+    float rot_re[2]             # sum of frame-to-frame rotations: angle is the frequency error
+    float rot_im[2]
+    float rot_abs[2]
+    float power[2]              # sum of powers of the good frames
+    float rival[2]
+    long long clock             # samples (8 kHz) since init
+    long long run_start
+
+cdef struct DtmfGen:
+    int n
+    int index
+    int on
+    int off
+    int at                      # sample inside the current digit's on + off
+    int ramp
+    char digits[64]
+    float amplitude
+    double cos_w[8]
+    double sin_w[8]
+    double re[2]
+    double im[2]
+
+cdef int dtmf_det_init(DtmfDet* det, int rate) noexcept nogil
+cdef int dtmf_det_feed(DtmfDet* det, const short* samples, int n, DtmfHit* out, int max_hits) noexcept nogil
+cdef int dtmf_gen_init(DtmfGen* gen, const char* digits, int ndigits, int on_ms, int off_ms, double level_dbm0,
+                       int rate) noexcept nogil
+cdef int dtmf_gen_fill(DtmfGen* gen, short* out, int n) noexcept nogil

@@ -1,0 +1,57 @@
+# Caller-id FSK (1200 bit/s, Bell 202 or V.23) at C level. Structs are fixed-size and hold no pointers.
+cdef enum:
+    FSK_BELL202 = 0
+    FSK_V23 = 1
+    FSK_MAX_MESSAGE = 257       # type, length, 255 bytes of parameters
+    FSK_HISTORY = 64
+
+cdef struct FskRx:
+    unsigned char message[260]  # the completed message: type, length, parameters
+    int length
+    int carrier                 # 1 while FSK energy is present
+    # signal state
+    int decimate
+    float decim[16]
+    int decim_phase
+    float hp[4]
+    double cos_w[2]
+    double sin_w[2]
+    double re[2]
+    double im[2]
+    float mix_re[2][8]
+    float mix_im[2][8]
+    float raw[8]
+    int slot
+    float level[2]              # tracked amplitudes of mark and space
+    float last                  # previous discriminator value
+    # bits and bytes
+    int state
+    double timer                # samples until the next bit centre
+    int marks                   # samples of unbroken mark
+    int quiet                   # samples without carrier
+    int bit
+    unsigned int shift
+    int count                   # bytes collected
+    int expected
+    int idle                    # samples of mark since the last byte
+    int errors
+
+cdef struct FskTx:
+    unsigned char data[260]     # payload and checksum
+    int n
+    int bits                    # whole transmission in bits
+    int bit                     # bit being sent
+    double left                 # samples left in this bit
+    double per_bit
+    double cos_w[2]
+    double sin_w[2]
+    double re
+    double im
+    float amplitude
+    int tail                    # ramp samples at both ends
+    int at
+
+cdef int fsk_rx_init(FskRx* rx, int standard, int rate) noexcept nogil
+cdef int fsk_rx_feed(FskRx* rx, const short* samples, int n) noexcept nogil
+cdef int fsk_tx_init(FskTx* tx, const unsigned char* payload, int n, int standard, double level_dbm0, int rate) noexcept nogil
+cdef int fsk_tx_fill(FskTx* tx, short* out, int n) noexcept nogil
