@@ -60,16 +60,11 @@ def cython_modules() -> list[Extension]:
         return []
     from Cython.Build import cythonize
 
-    directives = {
-        "language_level": 3,
-        "boundscheck": False,
-        "wraparound": False,
-        "initializedcheck": False,
-        "cdivision": True,
-        "embedsignature": True,
-    }
+    # Sources that want C division or no negative indexes say so in their own first lines.
+    directives = {"language_level": 3, "boundscheck": False, "embedsignature": True}
     workers = JOBS if len(found) > 1 else 0
-    modules: list[Extension] = cythonize(found, nthreads=workers, compiler_directives=directives, include_path=["firmware/dsp"])
+    options = {"nthreads": workers, "compiler_directives": directives, "include_path": ["firmware/dsp"]}
+    modules: list[Extension] = cythonize(found, **options)  # type: ignore[no-untyped-call]
     return modules
 
 

@@ -1,0 +1,61 @@
+"""What every test may use: repeatable randomness.
+
+`seed` is an integer that depends on the run's seed and on the test's name only, so a test repeats alone exactly as it ran in
+the crowd. The run's seed is fresh each time, printed in the header, and set with BRANCHPBX_SEED.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+
+import pytest
+
+SEED_VARIABLE = "BRANCHPBX_SEED"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Fix the run's seed before parallel workers start (they inherit the environment), and hypothesis' with it."""
+    os.environ.setdefault(SEED_VARIABLE, str(secrets.randbits(32)))
+    if getattr(config.option, "hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = str(run_seed())
+
+
+def run_seed() -> int:
+    """The seed of this run."""
+    text = os.environ[SEED_VARIABLE]
+    try:
+        return int(text)
+    except ValueError:
+        raise pytest.UsageError(f"{SEED_VARIABLE}={text!r} is not an integer; set it to the seed a test header printed") from None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say the seed and how to repeat the run."""
+    return f"seed: {run_seed()} (repeat with {SEED_VARIABLE}={run_seed()})"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    """A failing test says the seed again, for logs without a header (-q)."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        report.sections.append(("seed", f"{SEED_VARIABLE}={run_seed()}"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A 64-bit number of this test's own, from the run's seed and the test's name."""
+    name = request.node.nodeid
+    digest = hashlib.sha256(f"{run_seed()}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """A random generator of this test's own."""
+    return random.Random(seed)

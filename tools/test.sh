@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# All tests in stages: lint; everything in virtual time, in parallel; then what needs the wall clock, alone and one by one.
+# `tools/test.sh STAGE...` runs only these stages. Each stage has a time limit; the logs stay in build/test.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+[ $# -gt 0 ] || set -- lint fast realtime e2e
+export PYTHONDONTWRITEBYTECODE=1
+export BRANCHPBX_SEED=${BRANCHPBX_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+mkdir -p build/test
+summary=() failed=0 began=$SECONDS
+
+limit_of() { case $1 in lint) echo 120 ;; fast) echo 240 ;; realtime) echo 180 ;; e2e) echo 420 ;; esac; }
+
+lint() {
+    "$python" -m ruff check --quiet firmware tests tools setup.py && echo "ruff: clean" &&
+        "$python" -m mypy
+}
+
+stage() {
+    case $1 in
+        lint) lint ;;
+        fast) timeout --kill-after=10 "$(limit_of fast)" "$python" -m pytest -q -n 2 -m "not realtime and not e2e" tests ;;
+        realtime) timeout --kill-after=10 "$(limit_of realtime)" "$python" -m pytest -q -p no:xdist -m "realtime and not e2e" tests ;;
+        e2e) timeout --kill-after=30 "$(limit_of e2e)" "$python" -m pytest -q -p no:xdist --durations=8 -m e2e tests ;;
+        *) echo "test: stage '$1' is unknown; stages are lint fast realtime e2e" >&2; exit 2 ;;
+    esac
+}
+
+for name in "$@"; do
+    printf '\n== %s (limit %s s)\n' "$name" "$(limit_of "$name")"
+    start=$SECONDS log=build/test/$name.log
+    stage "$name" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    verdict=passed
+    [ "$status" = 0 ] || { verdict="FAILED ($status)" failed=1; }
+    [ "$status" != 124 ] || verdict="FAILED (over its time limit)"
+    [ "$status" != 5 ] || verdict="FAILED (no test found)"
+    summary+=("$(printf '%-9s %-8s %4d s   %s' "$name" "$verdict" $((SECONDS - start)) "$(tail -n 1 "$log")")")
+done
+
+printf '\n== Summary, %d s, seed %s (repeat with BRANCHPBX_SEED=%s make test)\n' $((SECONDS - began)) "$BRANCHPBX_SEED" "$BRANCHPBX_SEED"
+printf '%s\n' "${summary[@]}"
+exit $failed
