@@ -1,4 +1,8 @@
 # DTMF detector and generator at C level. Structs are fixed-size and hold no pointers.
+cdef extern from "kernels.h" nogil:
+    ctypedef struct Decimator:
+        pass
+
 cdef enum:
     DTMF_START = 1
     DTMF_END = 2
@@ -17,8 +21,7 @@ cdef struct DtmfDet:
     int digit                   # digit being reported, 0 = none
     # signal state
     int decimate
-    float decim[16]
-    int decim_phase
+    Decimator decim
     float hp[4]                 # two biquads, transposed direct form
     float frame[40]             # 5 ms at 8 kHz
     int filled

@@ -1,4 +1,8 @@
 # Caller-id FSK (1200 bit/s, Bell 202 or V.23) at C level. Structs are fixed-size and hold no pointers.
+cdef extern from "kernels.h" nogil:
+    ctypedef struct Decimator:
+        pass
+
 cdef enum:
     FSK_BELL202 = 0
     FSK_V23 = 1
@@ -11,8 +15,7 @@ cdef struct FskRx:
     int carrier                 # 1 while FSK energy is present
     # signal state
     int decimate
-    float decim[16]
-    int decim_phase
+    Decimator decim
     float hp[4]
     double cos_w[2]
     double sin_w[2]

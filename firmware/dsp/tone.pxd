@@ -1,4 +1,8 @@
 # Tone generator and cadence detector at C level. Structs are fixed-size and hold no pointers: a port embeds them and may copy them.
+cdef extern from "kernels.h" nogil:
+    ctypedef struct Decimator:
+        pass
+
 cdef enum:
     TONE_MAX_FREQS = 4
     TONE_MAX_PHASES = 8
@@ -34,35 +38,35 @@ cdef struct ToneDet:
     int want_cycles
     int decimate                # 2 at 16 kHz
     int cadence_ms[8]
-    int groups                  # sets of frequencies at least 80 Hz apart; each must be present
+    int groups                  # sets of neighbouring frequencies; each must be present
     int dims                    # basis functions per parity
     int group_end[4]            # last basis function + 1 of each group
     float even[8][80]           # orthonormal basis of the accepted bands, even part about the window centre
     float odd[8][80]
     # signal state
+    Decimator decim
     float window[160]
     int filled                  # samples of the current 10 ms frame
-    float hp_x[2]
-    float hp_y[2]
-    float decim[16]
-    int decim_phase
-    # cadence state
+    double hp[2]                # high-pass memory
+    # burst state
     long long frame             # 10 ms frames since init
     int state                   # 0 quiet, 1 burst, 2 something else
-    int doubt                   # consecutive frames that fit neither tone nor quiet
-    int veto                    # frames until a new pattern may start
-    int burst_frames
-    int pending                 # frames of quiet inside a possible burst end
-    double burst_energy
-    double burst_moment
-    float burst_peak
-    float lead_energy           # tone power of the frame before the burst was recognised
-    double last_end_ms
-    double last_start_ms
+    int doubt                   # consecutive frames that are neither tone nor quiet
+    int tone_frames
+    int overlong                # this burst already outlasted its phase
+    double before               # power of the frame before a burst is recognised
+    double last_power
+    double sum_power            # of all frames of the burst, edges included
+    double sum_moment
+    double steady_power         # of the inner frames only
+    int steady_frames
+    double reference_power      # steady power of the last burst
+    # cadence state
+    double last_end_ms          # end of the last burst; negative = none
     double pattern_start_ms
-    int pos                     # phase expected next
-    double measured[8]          # durations of the phases of the first matched cycle
-    int closing                 # off phase that ends a cycle has already been counted
+    int pos                     # phase expected next; odd: waiting for the next burst
+    int closed                  # the off phase that ends a cycle is already counted
+    double measured[8]          # durations of the first matched cycle, 0 = not yet known
 
 cdef int tone_gen_init(ToneGen* gen, int nfreq, const double* freqs, double level_dbm0, int nphases, const int* cadence_ms,
                        int rate) noexcept nogil
