@@ -106,7 +106,7 @@ cdef int _add_function(ToneDet* det, double freq) noexcept nogil:
     for parity in range(2):
         for round_ in range(2):
             for k in range(det.dims):
-                other = det.odd[k] if parity else det.even[k]
+                other = &det.odd[k][0] if parity else &det.even[k][0]
                 dot = 0.0
                 for i in range(TONE_HALF):
                     dot += other[i] * vector[parity][i]
@@ -118,7 +118,7 @@ cdef int _add_function(ToneDet* det, double freq) noexcept nogil:
         if norm < 1e-3:
             return -1
         norm = 1.0 / sqrt(norm)
-        other = det.odd[det.dims] if parity else det.even[det.dims]
+        other = &det.odd[det.dims][0] if parity else &det.even[det.dims][0]
         for i in range(TONE_HALF):
             other[i] = <float>(vector[parity][i] * norm)
     det.dims += 1
@@ -129,7 +129,7 @@ cdef int tone_det_init(ToneDet* det, int nfreq, const double* freqs, int nphases
                        int rate) noexcept nogil:
     cdef double ordered[4]
     cdef double swap, low, high
-    cdef int i, j, count
+    cdef int i, j, k, count
     memset(det, 0, sizeof(ToneDet))
     if nfreq < 1 or nfreq > TONE_MAX_FREQS or nphases < 0 or nphases > TONE_MAX_PHASES or nphases & 1 or cycles < 1:
         return -1
@@ -143,11 +143,12 @@ cdef int tone_det_init(ToneDet* det, int nfreq, const double* freqs, int nphases
         if not (freqs[i] >= 250.0 and freqs[i] <= 3000.0):
             return -1
         ordered[i] = freqs[i]
-        for j in range(i, 0, -1):
-            if ordered[j] < ordered[j - 1]:
-                swap = ordered[j]
-                ordered[j] = ordered[j - 1]
-                ordered[j - 1] = swap
+        j = i
+        while j > 0 and ordered[j] < ordered[j - 1]:
+            swap = ordered[j]
+            ordered[j] = ordered[j - 1]
+            ordered[j - 1] = swap
+            j -= 1
     det.nfreq = nfreq
     det.nphases = nphases
     det.want_cycles = cycles
@@ -298,8 +299,7 @@ cdef void _frame(ToneDet* det, int* flags) noexcept nogil:
                     det.level_dbm0 = <float>(10.0 * log10(det.steady_power / det.steady_frames / POWER_0DBM0))
                     det.heard = 1
                     flags[0] |= TONE_HEARD
-            elif not det.overlong and det.tone_frames * 10.0 > det.cadence_ms[det.pos & ~1 if not det.pos & 1
-                                                                            else (det.pos + 1) % det.nphases] * 1.15 + 60.0:
+            elif not det.overlong and det.tone_frames * 10.0 > det.cadence_ms[(det.pos + 1) // 2 * 2 % det.nphases] * 1.15 + 60.0:
                 det.overlong = 1                        # longer than its phase: the pattern is over, wait for the end
                 _forget_pattern(det, flags)
         elif quiet:
@@ -338,7 +338,7 @@ cdef void _frame(ToneDet* det, int* flags) noexcept nogil:
 
 
 cdef int tone_det_feed(ToneDet* det, const short* samples, int n) noexcept nogil:
-    cdef int i, flags = 0
+    cdef int i, k, flags = 0
     cdef float x
     cdef double y, v
     for i in range(n):
