@@ -1,0 +1,125 @@
+"""Logging of one process: JSON lines with the call id, in `DIR/log/<process>.log`, rotated; a full disk never raises.
+
+Each line: `{"time", "process", "level", "logger", "message", "call_id"?, "error"?}`. `call_id` is a context variable: set it
+(`with call(id):`) and every line written meanwhile carries it. Lines the disk refused are counted in `lost`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+call_id: ContextVar[str] = ContextVar("call_id", default="")
+MAX_BYTES = 2_000_000
+KEEP_FILES = 3
+
+
+@contextlib.contextmanager
+def call(identifier: str) -> Iterator[None]:
+    """Lines logged inside carry this leg or contact id."""
+    token = call_id.set(identifier)
+    try:
+        yield
+    finally:
+        call_id.reset(token)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except Exception as error:  # a wrong format string must not lose the line
+            message = f"{record.msg!r} with {record.args!r} ({error})"
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "process": self._process,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message,
+        }
+        identifier = getattr(record, "call_id", "") or call_id.get()
+        if identifier:
+            line["call_id"] = identifier
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class SafeFile(RotatingFileHandler):
+    """A rotating file whose failures are counted instead of raised or printed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=MAX_BYTES, backupCount=KEEP_FILES, encoding="utf-8", delay=True)
+        self.lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            self.lost += 1
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        # Called inside an except clause by the base class. Drop the broken stream so that the next line opens it anew.
+        self.lost += 1
+        stream, self.stream = self.stream, None
+        with contextlib.suppress(OSError, ValueError):
+            if stream is not None:
+                stream.close()
+
+
+def configure(process: str, folder: Path | None, *, level: int = logging.INFO, stderr: bool = False) -> SafeFile | None:
+    """Send the log of this process to `folder/<process>.log`, and to stderr where asked; replaces earlier handlers."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    root.setLevel(level)
+    logging.raiseExceptions = False
+    file: SafeFile | None = None
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        file = SafeFile(folder / f"{process}.log")
+        file.setFormatter(JsonFormatter(process))
+        root.addHandler(file)
+    if stderr:
+        screen = logging.StreamHandler(sys.stderr)
+        screen.setFormatter(logging.Formatter(f"{process}: %(levelname)s: %(message)s"))
+        screen.setLevel(logging.WARNING)
+        root.addHandler(screen)
+    return file
+
+
+def tail(folder: Path, *, lines: int, process: str = "", call: str = "") -> list[dict[str, Any]]:
+    """The last lines of the logs in `folder`, oldest first, of one process or all, about one call or all."""
+    found: list[dict[str, Any]] = []
+    for path in folder.glob(f"{process or '*'}.log*"):
+        try:
+            with path.open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - MAX_BYTES // 4))
+                raw = file.read().split(b"\n")
+        except OSError:
+            continue
+        for line in raw:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and (not call or entry.get("call_id") == call):
+                found.append(entry)
+    found.sort(key=lambda entry: str(entry.get("time", "")))
+    return found[-lines:]
