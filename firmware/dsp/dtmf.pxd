@@ -22,24 +22,30 @@ cdef struct DtmfDet:
     # signal state
     int decimate
     Decimator decim
-    float hp[4]                 # two biquads, transposed direct form
+    float hp[4]                 # two high-pass biquads, transposed direct form
     float frame[40]             # 5 ms at 8 kHz
     int filled
-    # candidate
-    int pair                    # low * 4 + high, -1 = none
+    float last[16]              # correlations of the frame before: cosine and sine of the eight frequencies
+    float last_power
+    # candidate run
+    int pair                    # low * 4 + high of the run, -1 = none
     int good                    # good frames in the run
-    int total                   # frames since the run began
-    int bad                     # bad frames in a row
-    float prev_re[2]
-    float prev_im[2]
-    int prev_ok
-    float rot_re[2]             # sum of frame-to-frame rotations: angle is the frequency error
-    float rot_im[2]
-    float rot_abs[2]
-    float power[2]              # sum of powers of the good frames
-    float rival[2]
-    long long clock             # samples (8 kHz) since init
-    long long run_start
+    int length                  # frames from the run's first to its last good frame
+    int bad                     # frames since the last good one
+    int linked                  # the frame before was good: rotations may be summed
+    float last_re[2]            # phasor of low and high tone in the last good frame
+    float last_im[2]
+    float turn_re[2]            # sum of frame-to-frame rotations: their angle is the frequency error
+    float turn_im[2]
+    float turn_abs[2]
+    float before                # power of the last bad frame
+    double power[2]             # sum of tone powers over good frames
+    double total                # sum of signal power over good frames
+    float floor_power           # weakest and strongest good frame
+    float peak_power
+    int rival                   # other pair seen while this one is reported, and for how many frames
+    int rival_frames
+    float edge[2]               # power of the frame before the run and of the first one after it
 
 cdef struct DtmfGen:
     int n

@@ -16,28 +16,27 @@ cdef struct FskRx:
     # signal state
     int decimate
     Decimator decim
-    float hp[4]
-    double cos_w[2]
+    float hp[2]                 # high-pass biquad, transposed direct form
+    double cos_w[2]             # rotation per sample of mark and space
     double sin_w[2]
     double re[2]
     double im[2]
-    float mix_re[2][8]
+    float mix_re[2][8]          # the last 8 samples turned to zero frequency
     float mix_im[2][8]
-    float raw[8]
+    float square[8]             # and their powers
     int slot
-    float level[2]              # tracked amplitudes of mark and space
-    float last                  # previous discriminator value
+    float level[2]              # tracked amplitude of mark and space
+    float last                  # discriminator one sample ago
     # bits and bytes
-    int state
+    int state                   # 0 looking for marks, 1 waiting for a start bit, 2 inside a byte
     double timer                # samples until the next bit centre
     int marks                   # samples of unbroken mark
-    int quiet                   # samples without carrier
-    int bit
+    int weak                    # samples without carrier
+    int bits                    # bits of the byte taken so far
     unsigned int shift
-    int count                   # bytes collected
-    int expected
-    int idle                    # samples of mark since the last byte
-    int errors
+    int count                   # bytes of the message taken so far
+    int sum
+    int faults                  # bytes with a missing stop bit
 
 cdef struct FskTx:
     unsigned char data[260]     # payload and checksum

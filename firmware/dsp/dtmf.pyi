@@ -1,0 +1,23 @@
+from typing import NamedTuple
+
+from typing_extensions import Buffer
+
+class DtmfEvent(NamedTuple):
+    digit: str
+    start_ms: int
+    duration_ms: int
+    level_dbm0: float
+    twist_db: float
+
+class DtmfDetector:
+    def __init__(self, sample_rate: int = 8000) -> None: ...
+    def feed(self, samples: Buffer) -> list[DtmfEvent]: ...
+    def feed_edges(self, samples: Buffer) -> list[tuple[bool, DtmfEvent]]: ...
+    @property
+    def tentative(self) -> bool: ...
+
+class DtmfGenerator:
+    def __init__(self, digits: str, on_ms: int = 100, off_ms: int = 100, level_dbm0: float = -9.0, sample_rate: int = 8000) -> None: ...
+    def generate(self, samples: int) -> bytes: ...
+    @property
+    def running(self) -> bool: ...
