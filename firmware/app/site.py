@@ -1,0 +1,157 @@
+"""Reads what a start needs from disk: the site file, its board, the prompts, the secrets."""
+
+from __future__ import annotations
+
+import os
+import secrets as random_source
+import string
+import tomllib
+import zoneinfo
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+import firmware
+from firmware.config.board import Board, parse_board
+from firmware.config.model import board_name, check
+from firmware.config.problems import Problem, suggest
+from firmware.config.schema.tree import Config
+from firmware.errors import ConfigError, StoreError
+from firmware.store.files import write_atomic
+
+ROOT = Path(firmware.__file__).resolve().parent.parent
+SECRET_LETTERS = "".join(c for c in string.ascii_letters + string.digits if c not in "0O1lI")
+SECRET_LENGTH = 20
+PIN_LENGTH = 6
+
+
+class Site(Struct, frozen=True):
+    """A site file that was read; `config` and `board` are None unless `problems` is empty."""
+
+    file: str
+    config: Config | None
+    board: Board | None
+    problems: list[Problem]
+    missing_clips: list[str]
+
+
+def boards_folder() -> Path:
+    """Where the boards are described; the environment variable BRANCHPBX_BOARDS overrides it."""
+    return Path(os.environ.get("BRANCHPBX_BOARDS") or ROOT / "board")
+
+
+def prompts_folder() -> Path:
+    """Where the built prompt clips are; the environment variable BRANCHPBX_PROMPTS overrides it."""
+    return Path(os.environ.get("BRANCHPBX_PROMPTS") or ROOT / "build" / "prompts")
+
+
+def read_site(path: Path) -> Site:
+    """Read and check a site file. Nothing is raised for a wrong file: `problems` says what is wrong with it."""
+    file = str(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problem = Problem(file, "file", "", f"cannot be read ({error.strerror})", "name a readable file with --config FILE")
+        return Site(file, None, None, [problem], [])
+    name = board_name(data)
+    problems: list[Problem] = []
+    board: Board | None = None
+    try:
+        board_file = boards_folder() / name / "board.toml"
+        if name and "/" not in name:
+            board = parse_board(board_file.read_bytes(), str(board_file))
+    except OSError:
+        known = [entry.parent.name for entry in boards_folder().glob("*/board.toml")]
+        problems.append(Problem(file, "board", f'"{name}"', "is not a board", suggest(name, known)))
+    except ConfigError as error:
+        problems.append(Problem(file, "board", f'"{name}"', f"has a wrong description ({error})", "restore the board folder"))
+    texts = prompt_texts()
+    config, found = check(data, file=file, board=board, zones=zoneinfo.available_timezones(), prompts=set().union(*texts.values()))
+    problems += found
+    if problems:
+        return Site(file, None, None, problems, [])
+    return Site(file, config, board, [], missing_clips(config, texts) if config is not None else [])
+
+
+def prompt_texts() -> dict[str, set[str]]:
+    """Prompt ids of each language that has a text file."""
+    return {
+        path.stem: set(tomllib.loads(path.read_text("utf-8")))
+        for path in sorted((Path(firmware.__file__).parent / "prompts").glob("[a-z][a-z].toml"))
+    }
+
+
+def clips() -> dict[str, Path]:
+    """Clip name ("zh/q.pos.1", "music.hold") -> WAV file, of everything that was built."""
+    folder = prompts_folder()
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob("**/*.wav"))}
+
+
+def missing_clips(config: Config, texts: Mapping[str, set[str]]) -> list[str]:
+    """Clips that this configuration would play and that are not there, each with what happens instead."""
+    have = clips()
+    missing: list[str] = []
+    for language in config.site.languages:
+        for prompt in sorted(texts.get(language, set())):
+            begins = f"{language}/{prompt}"
+            if begins not in have and not any(name.startswith(begins + ".") for name in have):
+                missing.append(f"{begins}: no clip is built; run `make prompts`")
+        company = config.site.company_clip
+        if company and f"{language}/{company}" not in have:
+            missing.append(f"{language}/{company} (site.company_clip): prompts use their variant without the company name")
+    missing += [
+        f"{queue.music} (queues.{name}.music): callers would wait without music; run `make prompts`"
+        for name, queue in config.queues.items()
+        if queue.music not in have
+    ]
+    return missing
+
+
+class Secrets(Struct):
+    """`DIR/secrets.json`: what was generated for accounts that name no secret of their own."""
+
+    extensions: dict[str, str] = {}
+    agents: dict[str, str] = {}
+
+
+def load_secrets(path: Path, config: Config) -> Secrets:
+    """Read the file, generate what is missing, write it back with mode 0600. Raises StoreError."""
+    kept = Secrets()
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=Secrets)
+    except FileNotFoundError:
+        pass
+    except (OSError, msgspec.DecodeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); restore it, or remove it and new secrets are made for every phone") from error
+    before = msgspec.json.encode(kept)
+    for number, extension in config.extensions.items():
+        if extension.kind == "sip" and not extension.secret and not kept.extensions.get(number):
+            kept.extensions[number] = "".join(random_source.choice(SECRET_LETTERS) for _ in range(SECRET_LENGTH))
+    for number, agent in config.agents.items():
+        if not agent.pin and not kept.agents.get(number):
+            kept.agents[number] = "".join(random_source.choice(string.digits) for _ in range(PIN_LENGTH))
+    if msgspec.json.encode(kept) != before or not path.exists() or path.stat().st_mode & 0o077:
+        try:
+            write_atomic(path, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n", mode=0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be written ({error.strerror}); give --state DIR a folder with space that you may write"
+            ) from error
+    return kept
+
+
+def with_secrets(config: Config, kept: Secrets) -> Config:
+    """The configuration with every account's secret filled in."""
+    extensions = {
+        number: extension
+        if extension.secret or extension.kind != "sip"
+        else msgspec.structs.replace(extension, secret=kept.extensions.get(number, ""))
+        for number, extension in config.extensions.items()
+    }
+    agents = {
+        number: agent if agent.pin else msgspec.structs.replace(agent, pin=kept.agents.get(number, ""))
+        for number, agent in config.agents.items()
+    }
+    return msgspec.structs.replace(config, extensions=extensions, agents=agents)
