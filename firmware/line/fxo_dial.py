@@ -1,0 +1,237 @@
+"""FXO line: seizing, dialling and answer supervision (L1, pure). See `fxo.py` for the theory of operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firmware.call.model import Cause, Evidence, Party
+from firmware.errors import LocalProtocolError
+from firmware.line.fxo_base import FxoBase
+from firmware.line.fxo_table import (
+    BLIND_DIAL_MS,
+    DIAL_CHARACTERS,
+    DIAL_STRING_PAUSE_MS,
+    GLARE_MS,
+    GLARE_WAIT_MS,
+    NO_CURRENT_MS,
+    RELEASE_KINDS,
+)
+from firmware.line.signals import (
+    Detect,
+    Dial,
+    EarlyAudio,
+    Expired,
+    Offered,
+    OpenAudio,
+    PlayerDone,
+    RingBurst,
+    Ringing,
+    ToneHeard,
+    ToneStopped,
+    Voice,
+)
+
+
+class FxoDialling(FxoBase):
+    """See `fxo.Fxo`."""
+
+    def _seize(self, given: Dial) -> None:
+        state = self.state
+        if not given.number or not set(given.number) <= DIAL_CHARACTERS:
+            raise LocalProtocolError(f"dial string {given.number!r}: give one or more of {''.join(sorted(DIAL_CHARACTERS))}")
+        self.state.forget_call()
+        state.call = state.outgoing = True
+        state.emergency, state.ring_ms, state.dial_rest = given.emergency, given.ring_ms, given.number
+        self._act(OpenAudio())
+        self._act(Detect(tones=self._tones(("dial", 0), ("busy", 0), ("congestion", 0))))
+        self._hook(True)
+        self._enter("SEIZING")
+        self._after("settle", self.profile.off_hook_settle_ms)
+        self._after("no_current", NO_CURRENT_MS)
+
+    def _glare(self, fact: RingBurst) -> None:
+        state = self.state
+        if not fact.on or fact.at - state.hook_at > GLARE_MS:
+            return
+        self._end(Cause.CONGESTION, Evidence("ring", 1.0, "glare: a call came in as the line was seized"), True)
+        hook_at = state.hook_at
+        self.state.forget_call()
+        state.hook_at, state.glare, state.call, state.offered = hook_at, True, True, True
+        state.rings, state.ring_started = 1, fact.at
+        self._act(OpenAudio())
+        self._act(self._talk_detectors())
+        self._enter("ANSWERING", "glare")
+        self._after("glare_wait", GLARE_WAIT_MS)
+        self._emit(Offered(state.now, Party(reason="unavailable"), rings=1, ring_started=fact.at))
+
+    def _glare_answer(self, _: Any) -> None:
+        if self.state.glare:
+            self._cancel("glare_wait")
+            self._talk(Evidence("off-hook", 0.9, "glare: the line was seized as the call came in"))
+
+    def _glare_lost(self, _: Expired) -> None:
+        self._release(Cause.NO_ANSWER, Evidence("timer", 1.0, "nobody took the call that came in by glare"), False)
+
+    def _dial_tone_early(self, fact: ToneHeard) -> None:
+        if fact.name == "dial":
+            self.state.dial_tone = True
+
+    def _dial_tone_lost(self, fact: ToneStopped) -> None:
+        if fact.name == "dial":
+            self.state.dial_tone = False
+
+    def _seized(self, _: Expired) -> None:
+        self._enter("WAIT_DIAL_TONE", keep=("no_current", "loop_drop"))
+        if self.state.dial_tone:
+            self._after("dial_pause", self.profile.dial_pause_ms)
+        else:
+            self._await_dial_tone()
+
+    def _await_dial_tone(self) -> None:
+        wait = BLIND_DIAL_MS if self.state.emergency else self.profile.dial_tone_wait_ms
+        self._after("dial_tone", wait)
+
+    def _dial_tone_heard(self, fact: ToneHeard) -> None:
+        if fact.name == "dial":
+            if "dial_pause" not in self.state.timers:
+                self._cancel("dial_tone")
+                self._after("dial_pause", self.profile.dial_pause_ms)
+        elif not self.state.emergency:
+            cause = Cause.CONGESTION
+            self._release(cause, self._tone_evidence(fact), True)
+
+    def _no_dial_tone(self, _: Expired) -> None:
+        if self.state.emergency:
+            self._after("dial_pause", 0)                    # help may be at the other end of a line without dial tone
+            return
+        self._fault("no dial tone")
+        self._release(Cause.NO_DIAL_TONE, Evidence("timer", 1.0, f"no dial tone within {self.profile.dial_tone_wait_ms} ms"), False)
+
+    def _no_current(self, _: Expired) -> None:
+        state = self.state
+        if state.loop is not False or (state.emergency and state.outgoing):
+            return
+        self._fault("no loop current")
+        evidence = Evidence("loop-drop", 1.0, f"no loop current {NO_CURRENT_MS} ms after off-hook")
+        self._release(Cause.LINE_FAULT, evidence, not state.outgoing)
+
+    def _dial_next(self, _: Any) -> None:
+        """Send the next part of the dial string, or go on to wait for the answer."""
+        state = self.state
+        rest = state.dial_rest
+        if not rest:
+            self._dialled()
+            return
+        if rest[0] in "p,":
+            state.dial_rest = rest[1:]
+            self._enter_dialling()
+            self._after("dial_pause", DIAL_STRING_PAUSE_MS)
+            return
+        if rest[0] == "w":
+            state.dial_rest, state.dial_tone = rest[1:], False
+            self._act(Detect(tones=self._tones(("dial", 0), ("busy", 0), ("congestion", 0))))
+            self._enter("WAIT_DIAL_TONE", keep=("loop_drop",))
+            self._await_dial_tone()
+            return
+        size = next((i for i, c in enumerate(rest) if c in "pw,"), len(rest))
+        digits, state.dial_rest = rest[:size], rest[size:]
+        self._act(Detect())
+        self._enter_dialling()
+        self._send_keys(digits)
+        state.dial_token = state.token
+        self._after("dialled", size * (self.profile.dtmf_on_ms + self.profile.dtmf_off_ms) + 2000)
+
+    def _enter_dialling(self) -> None:
+        if self.state.state == "DIALLING":
+            self._cancel("dial_pause", "dialled")
+        else:
+            self._enter("DIALLING", keep=("loop_drop",))
+
+    def _segment_dialled(self, fact: PlayerDone) -> None:
+        if fact.token == self.state.dial_token:
+            self._cancel("dialled")
+            self._dial_next(None)
+
+    def _dial_unconfirmed(self, _: Expired) -> None:
+        # media did not confirm within twice the time: the digits are out or lost, the tones of the exchange will tell
+        self._dial_next(None)
+
+    def _dialled(self) -> None:
+        state = self.state
+        state.dialled_at, state.polarity_base = state.now, state.reversed
+        names = ("ringback", "busy", "congestion", "unobtainable")
+        self._act(Detect(voice=True, tones=self._tones(*((name, 1 if name == "ringback" else 0) for name in names))))
+        self._enter("WAIT_ANSWER", keep=("loop_drop",))
+        self._after("no_answer", max(1000, state.ring_ms))
+        self._after("polarity", self.profile.polarity_ignore_ms)
+        self._after("answer_assumed", self.profile.answer_assumed_ms)
+        self._emit(EarlyAudio(state.now))
+
+    # --- answer supervision -------------------------------------------------------------------------------------------
+
+    def _answer_polarity(self, _: Any) -> None:
+        state = self.state
+        if not self.config.polarity_answer or state.reversed == state.polarity_base:
+            return
+        if state.now - state.dialled_at >= self.profile.polarity_ignore_ms:
+            self._talk(Evidence("polarity", 1.0, f"reversal {state.now - state.dialled_at} ms after dialling"))
+
+    def _progress_tone(self, fact: ToneHeard) -> None:
+        state = self.state
+        if fact.name == "ringback":
+            self._cancel("answer_assumed", "ringback_quiet", "voice_long")
+            if state.ringback_at < 0:
+                self._emit(Ringing(state.now))
+            state.ringback_at, state.ringback_over, state.odd_voices = fact.start_at, False, 0
+        elif fact.name in RELEASE_KINDS:
+            cause = {"busy": Cause.BUSY, "congestion": Cause.CONGESTION}.get(fact.name, Cause.UNREACHABLE)
+            self._release(cause, self._tone_evidence(fact), True)
+
+    def _ringback_stopped(self, fact: ToneStopped) -> None:
+        state = self.state
+        if fact.name != "ringback" or state.ringback_at < 0:
+            return
+        state.ringback_over = True
+        if self.config.polarity_answer:
+            self._after("ringback_quiet", 20_000)          # the reversal is the proof here; without it believe the ear late
+        elif state.voice or (state.voice_at >= 0 and state.now - state.voice_at < 2000):
+            self._talk(Evidence("ringback-stopped", 0.9, "ringback stopped and somebody speaks"))
+        else:
+            self._after("ringback_quiet", 3000)
+
+    def _answer_quiet(self, _: Expired) -> None:
+        self._talk(Evidence("ringback-stopped", 0.6, "ringback stopped, no voice yet"))
+
+    def _answer_voice(self, fact: Voice) -> None:
+        """Speech is told from ringback by its length: a segment that fits no ringback burst is a person."""
+        state = self.state
+        state.voice = fact.active
+        burst = max(self.profile.tone("ringback").cadence_ms[0::2])
+        if fact.active:
+            state.voice_at = fact.at
+            if self.config.polarity_answer:
+                return
+            if state.ringback_over:
+                self._talk(Evidence("voice", 0.85, "voice after ringback"))
+            else:
+                self._timer("voice_long", max(fact.at + burst * 13 // 10 + 300, state.now))
+            return
+        self._cancel("voice_long")
+        if self.config.polarity_answer or state.voice_at < 0:
+            return
+        bursts = self.profile.tone("ringback").cadence_ms[0::2]
+        length = fact.at - state.voice_at
+        if length >= 150 and all(abs(length - on) > on * 0.3 + 100 for on in bursts):
+            state.odd_voices += 1
+        if state.odd_voices >= (2 if state.ringback_at >= 0 else 3):
+            self._talk(Evidence("voice", 0.7, f"{state.odd_voices} sounds that are no ringback"))
+
+    def _answer_long_voice(self, _: Expired) -> None:
+        self._talk(Evidence("voice", 0.75, "sound longer than any ringback"))
+
+    def _answer_assumed(self, _: Expired) -> None:
+        if not self.config.polarity_answer:
+            self._talk(Evidence("timer", 0.3, f"nothing recognised within {self.profile.answer_assumed_ms} ms of dialling"))
+
+    def _no_answer(self, _: Expired) -> None:
+        self._release(Cause.NO_ANSWER, Evidence("timer", 1.0, f"no answer within {self.state.ring_ms} ms"), False)

@@ -1,0 +1,171 @@
+"""FXO line: ringing and caller id, up to our answer (L1, pure). See `fxo.py` for the theory of operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firmware.call.model import Cause, Evidence, Party
+from firmware.errors import LocalProtocolError, RemoteProtocolError
+from firmware.line import callerid
+from firmware.line.fxo_base import FxoBase
+from firmware.line.fxo_table import ANSWER_SETTLE_MS, CID_KEYS_MS, CID_STALE_MS, GUARD_RING_MS, NO_CURRENT_MS, NO_LINE_MS, RING_STUCK_MS
+from firmware.line.signals import Detect, Digit, Expired, FskMessage, HangUp, MessageWaiting, Missed, Offered, OpenAudio, RingBurst
+
+
+class FxoRinging(FxoBase):
+    """See `fxo.Fxo`."""
+
+    def _ring_changed_idle(self, fact: RingBurst) -> None:
+        if fact.on:
+            self._ring_starts(fact)
+
+    def _ring_changed_guard(self, fact: RingBurst) -> None:
+        state = self.state
+        if fact.on and fact.at - state.hook_at >= GUARD_RING_MS:
+            self.state.forget_call()
+            self._ring_starts(fact)
+
+    def _ring_starts(self, fact: RingBurst) -> None:
+        state = self.state
+        state.rings, state.rings_over, state.ring_started, state.burst_off_at = 1, 0, fact.at, -1
+        state.offered = False
+        state.cid_settled = state.caller is not None or self.config.caller_id == "none"
+        if state.cid_keys:
+            self._read_keys(final=True)
+        self._enter("RINGING")
+        self._after("ring_stuck", RING_STUCK_MS)
+
+    def _ring_changed(self, fact: RingBurst) -> None:
+        state = self.state
+        if fact.on:
+            self._cancel("ring_end", "ring_over")
+            self._after("ring_stuck", RING_STUCK_MS)
+            if fact.at - state.burst_off_at > self.profile.ring_join_ms():
+                state.rings += 1
+            return
+        state.burst_off_at = fact.at
+        self._cancel("ring_stuck")
+        # the next burst must come within the cadence's silence; 2 s more is a ring that stopped
+        self._timer("ring_end", fact.at + min(10_000, max(5000, self.profile.ring_gap_ms() + 2000)))
+        if len(self.profile.ring_cadence_ms) > 2:
+            self._timer("ring_over", fact.at + self.profile.ring_join_ms())
+        else:
+            self._ring_complete(None)
+
+    def _ring_complete(self, _: Expired | None) -> None:
+        state = self.state
+        if state.rings_over == state.rings:
+            return
+        state.rings_over = state.rings
+        if not state.cid_settled and state.rings == 1:
+            if self.config.caller_id != "dtmf":
+                self._act(Detect(digits=self._wants_keys(), fsk=self._fsk_standard()))
+            self._after("cid_wait", self.profile.caller_id_wait_ms)
+        self._consider_offer()
+
+    def _consider_offer(self) -> None:
+        state = self.state
+        if state.offered or not state.cid_settled or state.rings_over < self.config.answer_after_rings:
+            return
+        state.offered = state.call = True
+        caller = state.caller or Party(reason="unavailable")
+        self._emit(Offered(state.now, caller, rings=state.rings, ring_started=state.ring_started))
+
+    def _ring_ended(self, _: Expired) -> None:
+        state = self.state
+        if state.call:
+            self._end(Cause.CANCELLED, Evidence("ring-stopped", 0.95, f"last ring ended at {state.burst_off_at} ms"), True)
+        elif not state.offered:
+            self._emit(Missed(state.now, state.caller or Party(reason="unavailable"), state.rings, state.ring_started))
+        self._to_rest()
+
+    def _ring_stuck(self, _: Expired) -> None:
+        self._end(Cause.LINE_FAULT, Evidence("timer", 1.0, "ringing voltage without end"), True)
+        self.state.forget_call()
+        self._fault("ringing voltage without end: check the line and the operator")
+        self._enter("NO_LINE", self.state.fault)
+        self._after("line_back", NO_LINE_MS)
+
+    def _caller_id_message(self, fact: FskMessage) -> None:
+        state = self.state
+        if self.config.caller_id in ("none", "dtmf"):
+            return
+        try:
+            message = callerid.parse(fact.payload, self.profile.caller_id.charset)
+        except RemoteProtocolError:
+            state.caller_id_errors += 1
+            return
+        if message.waiting is not None:
+            self._emit(MessageWaiting(state.now, message.waiting))
+        elif not state.cid_settled or state.state == "IDLE":
+            self._settle_caller(message.party)
+
+    def _caller_id_early(self, fact: FskMessage) -> None:
+        self._caller_id_message(fact)
+        self._after("cid_stale", CID_STALE_MS)
+
+    def _caller_id_key(self, fact: Digit) -> None:
+        state = self.state
+        if state.cid_settled or not self._wants_keys() or len(state.cid_keys) >= 40:
+            return
+        state.cid_keys += fact.digit
+        if state.state == "IDLE":
+            self._after("cid_stale", CID_STALE_MS)
+        if callerid.dtmf_complete(state.cid_keys):
+            self._read_keys(final=False)
+        else:
+            self._after("cid_keys", CID_KEYS_MS)
+
+    def _caller_id_keys_end(self, _: Expired) -> None:
+        self._read_keys(final=True)
+
+    def _read_keys(self, *, final: bool) -> None:
+        state = self.state
+        self._cancel("cid_keys")
+        try:
+            party = callerid.parse_dtmf(state.cid_keys)
+        except RemoteProtocolError:
+            state.caller_id_errors += 1
+            if final:
+                state.cid_keys = ""
+            return
+        self._settle_caller(party)
+
+    def _settle_caller(self, party: Party) -> None:
+        state = self.state
+        state.caller, state.cid_settled, state.cid_keys = party, True, ""
+        self._cancel("cid_wait", "cid_keys")
+        if state.state == "RINGING":
+            self._consider_offer()
+
+    def _caller_id_timed_out(self, _: Expired) -> None:
+        self.state.cid_settled = True
+        self._consider_offer()
+
+    def _caller_id_stale(self, _: Expired) -> None:
+        state = self.state
+        state.caller, state.cid_settled, state.cid_keys = None, False, ""
+        self._cancel("cid_keys")
+
+    def _decline(self, given: HangUp) -> None:
+        # a ringing line cannot be refused: we let it ring and take no further notice of it
+        self._end(given.cause, given.evidence, False)
+        self.state.offered = True
+
+    def _answer(self, _: Any) -> None:
+        state = self.state
+        if not state.call:
+            raise LocalProtocolError("the ringing line was not offered, or its leg is over: nothing to answer")
+        self._act(OpenAudio())
+        self._act(self._talk_detectors())
+        self._hook(True)
+        self._enter("ANSWERING")
+        self._after("settle", ANSWER_SETTLE_MS)
+
+    def _answer_settled(self, _: Any) -> None:
+        state = self.state
+        if state.loop is False:
+            self._after("no_current", max(0, NO_CURRENT_MS - (state.now - state.hook_at)))
+            self._after("settle", 100)
+            return
+        self._talk(Evidence("off-hook", 1.0, f"answered after {state.rings} rings"))
