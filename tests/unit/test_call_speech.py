@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware.call import speech
+from firmware.call import rules, speech
 from firmware.call.speech import PromptText, cut, parse_catalogue, speak
 from firmware.prompts import clip_files, load_catalogue, site_clips
 
@@ -244,3 +245,13 @@ def test_every_named_clip_of_the_demo_site_exists_in_both_languages() -> None:
     clips = site_clips()
     assert "company.demo" in clips
     assert all(set(names) == set(speech.LANGUAGES) for names in clips.values())
+
+
+def test_every_prompt_that_the_call_logic_names_exists() -> None:
+    roots = {name.split(".")[0] for name in CATALOGUE.ids}
+    named = set()
+    for path in sorted(Path(speech.__file__).parent.glob("*.py")):
+        for text in re.findall(r'"([a-z]+(?:\.[a-z0-9]+)+)"', path.read_text(encoding="utf-8")):
+            if text.split(".")[0] in roots and text not in speech.LANGUAGE_FREE:
+                named.add(text)
+    assert named - rules.RULES.keys() <= CATALOGUE.ids
