@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from firmware.config.board import Board
 from firmware.config.schema.tree import Config
-from firmware.runtime.health import Heartbeats
 
 if TYPE_CHECKING:
     from firmware.dsp.ring import RingSegment
@@ -43,7 +42,6 @@ class Handover:
     """Bound non-blocking UDP sockets on even ports."""
     control: socket.socket
     manage: socket.socket
-    beats: Heartbeats
     starts: dict[str, int] = field(default_factory=dict)
     """How often each process was started, this start included."""
 

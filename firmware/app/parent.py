@@ -30,13 +30,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+
 from firmware.app import privilege
 from firmware.app.handover import PROCESSES, Handover
 from firmware.app.site import Site, load_secrets, with_secrets
 from firmware.app.sockets import StartError, rtp_sockets, sip_sockets, unix_listener, world_segment
 from firmware.errors import PbxError
 from firmware.runtime import log as process_log
-from firmware.runtime.health import Heartbeats, Watch
+from firmware.runtime.health import stale
 from firmware.store.files import write_atomic
 
 WEDGED_MS = 10_000
@@ -70,7 +71,6 @@ class Child:
         self.started_ms = 0
         self.retry_at: int | None = None
         self.restarts: deque[int] = deque()
-        self.watch = Watch(WEDGED_MS)
 
     @property
     def running(self) -> bool:
@@ -182,7 +182,6 @@ class Parent:
             rtp=rtp,
             control=control,
             manage=manage,
-            beats=Heartbeats(PROCESSES),
         )
 
     def _write_endpoints(self, handover: Handover) -> None:
@@ -214,6 +213,8 @@ class Parent:
         sys.stderr.flush()
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        if child.name == "core":
+            handover.ring.set_core_present(True)
         pid = os.fork()
         if pid == 0:
             self._be(child.name, handover, parent)
@@ -221,7 +222,6 @@ class Parent:
         child.pid = pid
         child.pidfd = os.pidfd_open(pid)
         child.started_ms = _now_ms()
-        child.watch.restart(child.started_ms)
         self._write_pid(child.name, pid)
         log.info("%s started: pid %d, start %d", child.name, pid, child.starts)
 
@@ -270,8 +270,11 @@ class Parent:
         self._stopping = True
 
     def _supervise(self) -> None:
+        handover = self._handover
+        assert handover is not None
         while not self._stopping:
             self._wait(self._next_ms())
+            handover.ring.beat("parent")
             now = _now_ms()
             for child in self._children.values():
                 if child.running:
@@ -303,9 +306,9 @@ class Parent:
         assert handover is not None
         if child.name == "world":
             return  # it has no part in calls' signalling; its end is seen by its pid
-        if child.watch.stale(handover.beats.read(child.name), now):
+        if stale(handover.ring.heartbeat_ns(child.name), child.started_ms * 1_000_000, now * 1_000_000, WEDGED_MS):
             log.error("%s (pid %d) shows no heartbeat for %d ms: killed", child.name, child.pid, WEDGED_MS)
-            child.watch.restart(now)
+            child.started_ms = now
             _kill(child.pid, signal.SIGKILL)
 
     def _ended(self, child: Child) -> None:
@@ -321,8 +324,6 @@ class Parent:
         assert handover is not None
         if child.name == "core":
             handover.ring.set_core_present(False)
-        elif child.name == "media":
-            handover.ring.bump_epoch()
         if self._stopping:
             return
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -16,7 +16,6 @@ import tomllib
 from collections.abc import Collection
 from typing import Any
 
-import msgspec
 from msgspec import inspect
 
 from firmware.config.board import Board
@@ -225,8 +224,3 @@ def _allowed(kind: inspect.Type, unit: str = "") -> str:
     if isinstance(kind, (inspect.ListType, inspect.DictType)) and (kind.min_length is not None or kind.max_length is not None):
         return f"allowed: {kind.min_length or 0} to {kind.max_length if kind.max_length is not None else 'any number of'} entries"
     return f"give {_KINDS.get(type(kind), 'a value')}"
-
-
-def content_bytes(config: Config) -> bytes:
-    """Canonical JSON: sorted keys, no defaults; equal configurations have equal bytes."""
-    return msgspec.json.encode(config, order="sorted")

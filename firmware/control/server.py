@@ -16,12 +16,14 @@ import logging
 import os
 import socket
 import struct
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
 
 import msgspec
 
-from firmware.control.gate import Gate, Peer, failure
-from firmware.control.roles import role_of_uid
+from firmware.control.client import NotRunning
+from firmware.control.gate import Peer, Reply, failure
+from firmware.control.roles import ROLES, allows, role_of_uid
 from firmware.control.stream import EventStream, encode
 
 MAX_FRAME = 1 << 20
@@ -45,11 +47,26 @@ def peer_of(connection: socket.socket) -> Peer | None:
     return None if role is None else Peer(name=f"uid:{uid} pid:{pid}", role=role)
 
 
-class Server:
-    """Serves `gate` and `stream` on a listening Unix socket made by the parent."""
+class Performer(Protocol):
+    """The gate, or what relays to it."""
 
-    def __init__(self, gate: Gate, stream: EventStream | None, listener: socket.socket) -> None:
+    async def perform(self, peer: Peer, path: str, args: Any, key: str = "") -> Reply:
+        """Run one command."""
+        ...
+
+
+Follow = Callable[[dict[str, Any]], AsyncIterator[dict[str, Any]]]
+
+
+class Server:
+    """Serves `gate` and the event stream on a listening Unix socket made by the parent.
+
+    Where the stream is another process's, `follow(args)` gives its frames instead.
+    """
+
+    def __init__(self, gate: Performer, stream: EventStream | None, listener: socket.socket, *, follow: Follow | None = None) -> None:
         self._gate = gate
+        self._relay = follow
         self._stream = stream
         self._listener = listener
         self._server: asyncio.Server | None = None
@@ -112,10 +129,20 @@ class Server:
             if path == "events":
                 await self._follow(identifier, args, reader, writer)
                 return
-            await _send(writer, {**identifier, **await self._gate.perform(peer, path, args, key)})
+            await _send(writer, {**identifier, **await self._gate.perform(_on_behalf(peer, request.get("peer")), path, args, key)})
+
+    async def _pass_on(self, identifier: dict[str, Any], args: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        assert self._relay is not None
+        await _send(writer, {**identifier, "ok": True, "result": {}})
+        with contextlib.suppress(NotRunning):
+            async for frame in self._relay(args):
+                await _send(writer, frame)
 
     async def _follow(self, identifier: dict[str, Any], args: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = self._stream
+        if stream is None and self._relay is not None:
+            await self._pass_on(identifier, args if isinstance(args, dict) else {}, writer)
+            return
         if stream is None:
             await _send(
                 writer, {**identifier, **failure("unavailable", "this process has no event stream; ask the control socket of core")}
@@ -151,6 +178,16 @@ class Server:
             gone.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await gone
+
+
+def _on_behalf(peer: Peer, named: Any) -> Peer:
+    """The peer a relay names: never with more rights than the relay itself has."""
+    if not isinstance(named, dict):
+        return peer
+    name, role = named.get("name"), named.get("role")
+    if not isinstance(name, str) or role not in ROLES:
+        return peer
+    return Peer(name=name, role=role if allows(peer.role, role) else peer.role)
 
 
 async def _send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
