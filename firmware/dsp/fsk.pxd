@@ -7,7 +7,7 @@ cdef enum:
     FSK_BELL202 = 0
     FSK_V23 = 1
     FSK_MAX_MESSAGE = 257       # type, length, 255 bytes of parameters
-    FSK_HISTORY = 64
+    FSK_BAD = -1                # fsk_rx_feed: a message ended with a wrong checksum or was cut short
 
 cdef struct FskRx:
     unsigned char message[260]  # the completed message: type, length, parameters
@@ -29,6 +29,7 @@ cdef struct FskRx:
     float last                  # discriminator one sample ago
     # bits and bytes
     int state                   # 0 looking for marks, 1 waiting for a start bit, 2 inside a byte
+    float loud                  # smoothed power
     double timer                # samples until the next bit centre
     int marks                   # samples of unbroken mark
     int weak                    # samples without carrier
@@ -45,13 +46,11 @@ cdef struct FskTx:
     int bit                     # bit being sent
     double left                 # samples left in this bit
     double per_bit
-    double cos_w[2]
-    double sin_w[2]
-    double re
-    double im
+    double step[2]              # phase per sample, in turns, of mark and space
+    double phase                # turns
     float amplitude
-    int tail                    # ramp samples at both ends
-    int at
+    int at                      # samples sent
+    int total                   # samples of the whole transmission
 
 cdef int fsk_rx_init(FskRx* rx, int standard, int rate) noexcept nogil
 cdef int fsk_rx_feed(FskRx* rx, const short* samples, int n) noexcept nogil
