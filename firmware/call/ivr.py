@@ -1,0 +1,224 @@
+"""Greeting, recording notice, menu, announcement and destinations (L1, pure; features F1, F2, GRT-*).
+
+Theory of operation
+-------------------
+A caller from outside is answered, greeted by day part, told about recording where the route says so, and taken to the
+route's destination. A key during the greeting ends the greeting, a key during the notice ends the notice (which counts as
+heard: it had begun); such a key is kept and is the first choice of a menu with barge-in that follows. A menu is a node of
+a graph: a valid key leads on, a wrong key says so and repeats, no key repeats, after `tries` it goes `otherwise`.
+"""
+
+from __future__ import annotations
+
+from firmware.call import actions as do
+from firmware.call.actions import Played, Say, TimerFired
+from firmware.call.contact import Contact, Input, phase
+from firmware.call.model import Cause, LegAnswered, LegDigit, LegEnded, Side
+from firmware.call.rules import rule
+from firmware.call.state import Phase
+from firmware.call.times import greeting
+from firmware.config.schema.calls import InboundRoute
+
+
+def start_inbound(c: Contact, route: InboundRoute) -> None:
+    """Take an outside call into its route. A call straight to a phone, without words, is not answered before the phone is."""
+    c.s.language = c.desk.config.site.languages[0]
+    c.s.notice_due = route.notice
+    c.s.typed = ""
+    if not route.greeting and not route.notice and route.to.startswith("extension/"):
+        go(c, route.to)
+        return
+    c.s.then = route.to
+    c.s.wanted = "greeting" if route.greeting else ""
+    answer(c)
+
+
+def answer(c: Contact) -> None:
+    """Answer the caller; ANSWERING goes on when it is done."""
+    c.do(do.AnswerLeg(c.s.a))
+    c.timer("answer", rule("guard.answer"))
+
+
+@phase(Phase.ANSWERING)
+def answering(c: Contact, event: Input, what: str) -> None:
+    """ANSWERING: our answer is on its way."""
+    match event:
+        case LegAnswered() if event.leg == c.s.a:
+            c.s.answered = event.at
+            if c.s.wanted == "originate":
+                from firmware.call.dialling import dial_number
+
+                dial_number(c)
+            elif c.s.feature:
+                from firmware.call.codes import start_feature
+
+                start_feature(c)
+            else:
+                _greet(c)
+        case LegDigit() if event.leg == c.s.a:
+            c.s.typed += event.digit
+        case LegEnded() if event.leg == c.s.a:
+            c.gone(event, Cause.ABANDONED if not c.s.legs[c.s.a].phone else Cause.CANCELLED)
+        case TimerFired(name="answer"):
+            c.finish(Cause.LINE_FAULT, Side.SYSTEM)
+
+
+def _greet(c: Contact) -> None:
+    if c.s.wanted == "greeting":
+        c.s.wanted = ""
+        c.move(Phase.GREETING)
+        prompt = greeting(c.desk.config.day_parts, c.desk.local(c.now))
+        c.record("greeting", c.s.a, prompt=prompt, language=c.s.language)
+        c.say(c.s.a, "greeting", Say(prompt), keys=True)
+    else:
+        _notice(c)
+
+
+def _notice(c: Contact) -> None:
+    if not c.s.notice_due:
+        go(c, c.s.then)
+        return
+    c.s.notice_due = False
+    c.move(Phase.NOTICE)
+    c.say(c.s.a, "notice", Say("rec.notice"), keys=True)
+
+
+@phase(Phase.GREETING, Phase.NOTICE)
+def words(c: Contact, event: Input, what: str) -> None:
+    """GREETING and NOTICE: go on when said, or at a key."""
+    match event:
+        case Played() if event.digit:
+            # The engine stopped it at a key; the key itself is on its way and must not also end what comes next.
+            c.timer("cut", rule("key.cut"))
+        case Played():
+            _said(c, heard=event.finished)
+        case LegDigit() if event.leg == c.s.a:
+            c.s.typed += event.digit
+            if c.speaking(c.s.a) or "cut" in c.s.timers:
+                c.quiet(c.s.a)
+                _said(c, heard=True)
+        case TimerFired(name="cut"):
+            _said(c, heard=True)
+        case LegEnded() if event.leg == c.s.a:
+            c.gone(event, Cause.ABANDONED)
+
+
+def _said(c: Contact, *, heard: bool) -> None:
+    if c.s.phase is Phase.GREETING:
+        _notice(c)
+        return
+    c.s.notice = c.s.notice or heard
+    c.record("notice", c.s.a, heard=heard)
+    go(c, c.s.then)
+
+
+# --- destinations -----------------------------------------------------------------------------------------------------
+
+
+def go(c: Contact, destination: str) -> None:
+    """Take the caller to a destination of the configuration; a loop of destinations is ended."""
+    from firmware.call.dialling import dial_extension
+    from firmware.call.waiting import enter_queue
+
+    c.s.hops += 1
+    kind, _, name = destination.partition("/")
+    if c.s.hops > rule("route.hops"):
+        c.record("route-loop", destination=destination)
+        c.finish(Cause.TIMEOUT, Side.SYSTEM)
+    elif kind == "menu":
+        enter_menu(c, name)
+    elif kind == "queue":
+        enter_queue(c, name)
+    elif kind == "extension":
+        dial_extension(c, name)
+    elif kind == "announce":
+        announce(c, name)
+    else:
+        c.finish(c.s.end_cause or Cause.NORMAL, Side.SYSTEM)
+
+
+def announce(c: Contact, prompt: str) -> None:
+    """Say last words, then hang up."""
+    c.quiet(c.s.a)
+    c.move(Phase.ANNOUNCE)
+    if not c.audible(c.s.a):
+        c.finish(c.s.end_cause or Cause.UNREACHABLE, Side.SYSTEM)
+        return
+    c.say(c.s.a, "announce", Say(prompt))
+
+
+@phase(Phase.ANNOUNCE)
+def announcing(c: Contact, event: Input, what: str) -> None:
+    """ANNOUNCE: hang up when said."""
+    match event:
+        case Played() if what == "announce":
+            c.finish(c.s.end_cause or Cause.NORMAL, Side.SYSTEM)
+        case LegEnded() if event.leg == c.s.a:
+            c.gone(event, c.s.end_cause or Cause.NORMAL)
+
+
+# --- menu -------------------------------------------------------------------------------------------------------------
+
+
+def enter_menu(c: Contact, name: str) -> None:
+    """Say a menu from its first try."""
+    menu = c.desk.config.menus.get(name)
+    if menu is None:
+        c.record("no-menu", menu=name)
+        c.finish(Cause.SYSTEM, Side.SYSTEM)
+        return
+    c.quiet(c.s.a)
+    c.move(Phase.MENU)
+    c.s.menu, c.s.tries = name, 0
+    c.record("menu", c.s.a, menu=name, language=c.s.language)
+    typed, c.s.typed = c.s.typed, ""
+    if typed and menu.barge_in and typed[0] in menu.keys:
+        c.s.typed = typed[1:]
+        _chosen(c, typed[0])
+    else:
+        _say_menu(c, wrong=False)
+
+
+def _say_menu(c: Contact, *, wrong: bool) -> None:
+    menu = c.desk.config.menus[c.s.menu]
+    c.stop_timer("key")
+    if c.s.tries >= menu.tries:
+        c.record("menu-otherwise", c.s.a, menu=c.s.menu)
+        go(c, menu.otherwise)
+        return
+    c.s.tries += 1
+    says = [Say("ivr.bad")] if wrong else []
+    c.say(c.s.a, "menu", *says, Say(menu.prompt), keys=menu.barge_in)
+
+
+def _chosen(c: Contact, digit: str) -> None:
+    key = c.desk.config.menus[c.s.menu].keys[digit]
+    c.record("key", c.s.a, menu=c.s.menu, digit=digit)
+    if key.language:
+        c.s.language = key.language
+    go(c, key.to)
+
+
+@phase(Phase.MENU)
+def choosing(c: Contact, event: Input, what: str) -> None:
+    """MENU: prompt, key, time-out."""
+    menu = c.desk.config.menus.get(c.s.menu)
+    match event:
+        case LegEnded() if event.leg == c.s.a:
+            c.gone(event, Cause.ABANDONED)
+        case _ if menu is None:
+            c.finish(Cause.SYSTEM, Side.SYSTEM)
+        case LegDigit() if event.leg == c.s.a:
+            if c.speaking(c.s.a):
+                if not menu.barge_in:
+                    return
+                c.quiet(c.s.a)
+            if event.digit in menu.keys:
+                _chosen(c, event.digit)
+            else:
+                c.record("key-invalid", c.s.a, menu=c.s.menu, digit=event.digit)
+                _say_menu(c, wrong=True)
+        case Played() if what == "menu":
+            c.timer("key", menu.timeout_s * 1000)
+        case TimerFired(name="key"):
+            _say_menu(c, wrong=False)
