@@ -8,6 +8,7 @@ import string
 import tomllib
 import zoneinfo
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -107,6 +108,19 @@ def missing_clips(config: Config, texts: Mapping[str, set[str]]) -> list[str]:
         if queue.music not in have
     ]
     return missing
+
+
+def start_of_world(text: str | None, config: Config) -> int | str | None:
+    """Unix ms of `--start-date`, None where none was given (now), or a message when it cannot be read."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return f"--start-date {text!r} is not a date; write it as 2026-03-02 or 2026-03-02T08:55:00"
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(config.site.time_zone))
+    return int(moment.timestamp() * 1000)
 
 
 class Secrets(Struct):

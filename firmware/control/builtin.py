@@ -38,6 +38,7 @@ class Facts:
     started_at: int
     adopted: bool = False
     calls: Callable[[], int] = field(default=lambda: 0)
+    next_event: Callable[[], int] = field(default=lambda: 0)
     account_states: Callable[[], Mapping[str, str]] = field(default=dict)
     """Account or agent number -> state in words, of those that have one."""
 
@@ -86,6 +87,7 @@ def _status(facts: Facts) -> c.StatusResult:
         config_hash=facts.config_hash[:12],
         adopted=facts.adopted,
         calls=facts.calls(),
+        events=facts.next_event(),
         alarms=[text for _, text, _ in facts.alarms.list()],
         processes=_processes(facts),
     )

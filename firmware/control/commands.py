@@ -132,7 +132,7 @@ class ProcessRow(Struct, frozen=True):
 
 
 class StatusResult(Struct, frozen=True):
-    """State of the appliance; `clock` is local time of the engine clock, `uptime_s` is that of core."""
+    """State of the appliance; `clock` is local time of the engine clock, `uptime_s` that of core, `events` the next event's number."""
 
     name: str
     version: str
@@ -143,6 +143,7 @@ class StatusResult(Struct, frozen=True):
     config_hash: str
     adopted: bool
     calls: int
+    events: int
     alarms: list[str]
     processes: list[ProcessRow]
 

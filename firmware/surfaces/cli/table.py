@@ -1,0 +1,147 @@
+"""Lays out any typed result: lists of records as tables, a record as names and values, in English or Chinese."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+TITLES_ZH = {
+    "account": "账号",
+    "adopted": "已接管",
+    "agent": "座席",
+    "agents": "座席",
+    "alarms": "告警",
+    "answered": "已接",
+    "args": "参数",
+    "boot": "启动次数",
+    "call": "呼叫",
+    "call_id": "呼叫",
+    "called": "被叫",
+    "caller": "主叫",
+    "calls": "呼叫数",
+    "cause": "原因",
+    "clock": "时间",
+    "command": "命令",
+    "config_hash": "配置摘要",
+    "contact": "联络",
+    "detail": "说明",
+    "duration_s": "时长(秒)",
+    "endpoint": "端点",
+    "extension": "分机",
+    "generation": "代",
+    "help": "说明",
+    "jack": "插口",
+    "kind": "类型",
+    "language": "语言",
+    "leg": "支路",
+    "level": "级别",
+    "line": "线路",
+    "logger": "模块",
+    "memory_kb": "内存(kB)",
+    "message": "内容",
+    "name": "名称",
+    "number": "号码",
+    "outcome": "结果",
+    "path": "路径",
+    "peer": "操作者",
+    "pid": "进程号",
+    "position": "位置",
+    "process": "进程",
+    "processes": "进程",
+    "product": "产品",
+    "python": "Python",
+    "queue": "队列",
+    "queues": "队列",
+    "reason": "原因",
+    "registered": "已注册",
+    "role": "角色",
+    "schema": "模式",
+    "secret": "密码",
+    "server": "服务器",
+    "since": "自",
+    "state": "状态",
+    "talk_s": "通话(秒)",
+    "text": "内容",
+    "time": "时间",
+    "uptime_s": "运行(秒)",
+    "version": "版本",
+    "wait_s": "等待(秒)",
+    "waiting": "等待",
+    "what": "用途",
+    "where": "地址",
+}
+EMPTY = {"en": "nothing to show", "zh": "没有内容"}
+YES_NO = {"en": ("yes", "no"), "zh": ("是", "否")}
+
+
+def render(result: Any, language: str = "en") -> list[str]:
+    """Lines of text for a result as it came over the socket."""
+    if result is None:
+        return ["ok"]
+    if isinstance(result, list):
+        if not result:
+            return [EMPTY[language]]
+        return table(result, language) if all(isinstance(row, Mapping) for row in result) else [_cell(item, language) for item in result]
+    return _record(result, language) if isinstance(result, Mapping) else [_cell(result, language)]
+
+
+def table(rows: list[Mapping[str, Any]], language: str = "en") -> list[str]:
+    """A table with one column for each field; columns that are empty everywhere are left out."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = [name for name in names if any(row.get(name) not in ("", None, []) for row in rows)] or names
+    cells = [[_cell(row.get(name), language) for name in names] for row in rows]
+    numeric = [all(isinstance(row.get(name), (int, float)) and not isinstance(row.get(name), bool) for row in rows) for name in names]
+    titles = [title(name, language) for name in names]
+    widths = [max(width(text) for text in column) for column in zip(titles, *cells, strict=True)]
+    lines = [_join(titles, widths, numeric), _join(["-" * size for size in widths], widths, numeric)]
+    return lines + [_join(row, widths, numeric) for row in cells]
+
+
+def _join(cells: list[str], widths: list[int], numeric: list[bool]) -> str:
+    padded = []
+    for text, size, right in zip(cells, widths, numeric, strict=True):
+        space = " " * (size - width(text))
+        padded.append(space + text if right else text + space)
+    return "  ".join(padded).rstrip()
+
+
+def _record(record: Mapping[str, Any], language: str) -> list[str]:
+    plain = {name: value for name, value in record.items() if not _is_table(value)}
+    size = max((width(title(name, language)) for name in plain), default=0)
+    lines = [
+        f"{title(name, language)}{' ' * (size - width(title(name, language)))}  {_cell(value, language)}" for name, value in plain.items()
+    ]
+    for name, value in record.items():
+        if _is_table(value):
+            lines += ["", title(name, language), *("  " + line for line in table(value, language))]
+    return lines
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def title(name: str, language: str) -> str:
+    """Column title of a field."""
+    return TITLES_ZH.get(name, name.replace("_", " ")) if language == "zh" else name.replace("_", " ")
+
+
+def _cell(value: Any, language: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return YES_NO[language][0 if value else 1]
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    if isinstance(value, list):
+        return ", ".join(_cell(item, language) for item in value)
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={_cell(item, language)}" for name, item in value.items() if item not in ("", None, []))
+    # A name or number may come from outside: no control character may reach the terminal.
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: wide characters count two, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
