@@ -8,7 +8,7 @@ STATE ?= state
 
 SETUP := tools/setup.sh tools/packages.txt pyproject.toml tools/requirements.txt
 EXTENSIONS := $(wildcard firmware/dsp/*.pyx firmware/dsp/*.pxd firmware/dsp/*.h firmware/sim/*.pyx firmware/sim/*.pxd)
-PROMPTS := $(wildcard firmware/prompts/*.toml)
+PROMPTS := $(wildcard firmware/prompts/*.toml) firmware/prompts/__init__.py firmware/call/speech.py
 
 .PHONY: help
 help: ## List the targets

@@ -13,8 +13,10 @@ summary=() failed=0 began=$SECONDS
 limit_of() { case $1 in lint) echo 120 ;; fast) echo 240 ;; realtime) echo 180 ;; e2e) echo 420 ;; esac; }
 
 lint() {
-    "$python" -m ruff check --quiet firmware tests tools setup.py && echo "ruff: clean" &&
-        "$python" -m mypy
+    local fault=0
+    "$python" -m ruff check --output-format concise firmware tests tools setup.py || fault=1
+    "$python" -m mypy || fault=1
+    return $fault
 }
 
 stage() {
