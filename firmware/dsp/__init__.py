@@ -1,1 +1,40 @@
-"""dsp."""
+"""Signal processing and the media engine (L2): Cython modules whose C functions run in the media tick.
+
+The names below are thin wrappers over the same C structs that the tick runs; they are loaded when first asked for, so that a
+process which needs none of them (the parent) loads no extension.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firmware.dsp.dtmf import DtmfDetector, DtmfEvent, DtmfGenerator
+    from firmware.dsp.echo import EchoCanceller
+    from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
+    from firmware.dsp.tone import ToneDetector, ToneGenerator
+
+_HOME = {
+    "CallerIdReceiver": "fsk",
+    "DtmfDetector": "dtmf",
+    "DtmfEvent": "dtmf",
+    "DtmfGenerator": "dtmf",
+    "EchoCanceller": "echo",
+    "FskTransmitter": "fsk",
+    "ToneDetector": "tone",
+    "ToneGenerator": "tone",
+}
+
+__all__ = ["CallerIdReceiver", "DtmfDetector", "DtmfEvent", "DtmfGenerator", "EchoCanceller", "FskTransmitter", "ToneDetector", "ToneGenerator"]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,12 +1,80 @@
 # Line echo canceller at C level. echo_new is the only allocation; echo_process and echo_reset never allocate.
-cdef extern from "echo_core.h" nogil:
-    ctypedef struct EchoState:
-        pass
-    ctypedef struct EchoStats:
-        float erl_db            # echo return loss of the line: reference level minus echo level
-        float erle_db           # how much of the echo the linear filter takes away
-        float noise_dbm0        # background noise of the line
-        int delay_ms            # where the strongest tap lies
+cdef extern from "spectrum.h" nogil:
+    ctypedef struct Fft:
+        int n
+
+cdef struct EchoStats:
+    float erl_db                # echo return loss of the line: reference level minus echo level
+    float erle_db               # how much of the echo the linear filter takes away
+    float noise_dbm0            # background noise of the line
+    int delay_ms                # where the strongest tap lies, after it has been looked for; see echo_stats
+
+cdef struct EchoFilter:
+    float* re                   # [parts][bins]
+    float* im
+
+cdef struct EchoState:
+    int rate
+    int hop                     # samples in 10 ms
+    int n                       # FFT points
+    int bins                    # padded
+    int parts                   # partitions of two hops
+    int slots                   # spectra of the reference kept
+    int nlp
+    Fft fft
+    # reference
+    float* frame                # [n] latest reference samples
+    float* xr                   # [slots][bins]
+    float* xi
+    float* xp                   # [slots][bins] powers
+    int slot                    # of the newest spectrum
+    float* loud                 # [slots] mean reference power of each hop
+    # filters
+    EchoFilter back             # adapts
+    EchoFilter front            # is heard
+    float* var                  # [parts][bins] variance of the background's error
+    float* noise                # [bins] power of what is not echo in the background's error
+    # scratch
+    float* yr
+    float* yi
+    float* er
+    float* ei
+    float* sr
+    float* si
+    float* sum
+    float* inverse              # [bins] 1 / (explained + unexplained power)
+    float* wave                 # [n]
+    float* near                 # [hop] captured
+    float* echo_front           # [hop]
+    float* echo_back            # [hop]
+    # judging
+    float error_front           # smoothed powers
+    float error_back
+    float level_near
+    float level_echo
+    float level_far
+    int better                  # hops in a row the background won
+    int worse                   # hops in a row it lost
+    int stuck                   # hops the heard filter has been poor although the far end talks
+    int since_copy
+    int converged
+    # background noise and residual control
+    float noise_power
+    float noise_track           # smoothed power
+    float noise_low             # its minimum in the current window
+    int noise_age
+    float gain
+    int hang
+    float* comfort_psd          # [bins] noise spectrum for comfort noise
+    float* comfort_wave         # [2 * hop] overlap of the last comfort noise frame
+    unsigned int seed
+    float leak                  # residual echo power over echo estimate power
+    float expected              # decaying peak of the echo estimate's power
+    float sum_far               # long-term powers for the statistics
+    float sum_echo
+    float sum_before
+    float sum_left
+    long long hops
 
 cdef EchoState* echo_new(int rate, int tail_ms, int nlp) noexcept nogil     # NULL: rate not 8000 or 16000, tail not 8..256, or no memory
 cdef void echo_free(EchoState* echo) noexcept nogil
