@@ -1,1 +1,1 @@
-"""sip."""
+"""SIP: message syntax, transactions, dialogs, registrar and the user agent core, all without I/O (L1)."""

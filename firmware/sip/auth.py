@@ -1,0 +1,192 @@
+"""Digest authentication, server side (L1).
+
+Theory of operation
+-------------------
+RFC 7616 and 8760 on RFC 3261 section 22. A challenge keeps no state: the nonce carries its own time and a MAC over time
+and source address, so that scanners cost nothing. Only a nonce that authenticated somebody is remembered, with the nonce
+counts already used (a window of 64, because UDP reorders). MD5 is challenged first beside SHA-256: some clients read
+only the first challenge.
+Invariants: an unknown user costs the same work and gets the same answer as a wrong password; digests are compared in
+constant time; a right digest over an old, foreign or used-up nonce is answered stale=true and never accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from firmware.sip.errors import SyntaxProblem
+from firmware.sip.message import Request
+from firmware.sip.uri import split_outside
+
+ALGORITHMS: dict[str, Callable[[bytes], str]] = {
+    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),
+}
+NONCE_LIFE_MS = 300_000
+NONCES_KEPT = 4096
+_WINDOW = 64
+_HEX8 = re.compile(r"[0-9a-fA-F]{8}\Z")
+
+
+class Outcome(StrEnum):
+    """What an Authorization header proved."""
+
+    ABSENT = "absent"                    # no credentials for our realm
+    WRONG = "wrong"
+    STALE = "stale"                      # right password, unusable nonce
+    RIGHT = "right"
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """A parsed Digest Authorization value."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    algorithm: str = "MD5"
+    qop: str = ""
+    nc: str = ""
+    cnonce: str = ""
+
+
+def parse_digest(value: str) -> dict[str, str] | None:
+    """Parameters of a Digest credential or challenge (names lower case, quotes removed), None for another scheme."""
+    scheme, _, rest = value.strip().partition(" ")
+    if scheme.lower() != "digest":
+        return None
+    fields: dict[str, str] = {}
+    for part in split_outside(rest.replace("<", "%3C").replace(">", "%3E"), ","):
+        key, equals, text = part.partition("=")
+        key, text = key.strip().lower(), text.strip()
+        if not equals or key in fields:
+            continue
+        if len(text) >= 2 and text[0] == '"' and text[-1] == '"':
+            text = re.sub(r"\\(.)", r"\1", text[1:-1])
+        fields[key] = text.replace("%3C", "<").replace("%3E", ">")
+    return fields
+
+
+def user_hash(algorithm: str, user: str, realm: str, password: str) -> str:
+    """H(A1) of RFC 7616 section 3.4.2."""
+    return ALGORITHMS[algorithm](f"{user}:{realm}:{password}".encode("utf-8", "surrogateescape"))
+
+
+def digest_response(
+    algorithm: str, a1_hash: str, method: str, uri: str, nonce: str, *, nc: str = "", cnonce: str = "", qop: str = ""
+) -> str:
+    """The response value (RFC 7616 section 3.4.1; without qop the form of RFC 2069)."""
+    hashed = ALGORITHMS[algorithm]
+    a2_hash = hashed(f"{method}:{uri}".encode("utf-8", "surrogateescape"))
+    middle = f"{nc}:{cnonce}:{qop}:" if qop else ""
+    return hashed(f"{a1_hash}:{nonce}:{middle}{a2_hash}".encode("utf-8", "surrogateescape"))
+
+
+class DigestServer:
+    """Challenges and checks. `secrets` maps user to password and may be replaced at any time; `key` is 32 random bytes."""
+
+    def __init__(self, realm: str, secrets: Mapping[str, str], key: bytes, *, life_ms: int = NONCE_LIFE_MS) -> None:
+        self.realm = realm
+        self._key = key
+        self._life = life_ms
+        self._counter = 0
+        self._used: OrderedDict[str, tuple[int, int]] = OrderedDict()    # nonce -> (highest nc, window bits)
+        self._hashes: dict[tuple[str, str], str] = {}
+        self._decoy = {name: user_hash(name, "", realm, key.hex()) for name in ALGORITHMS}
+        self.set_secrets(secrets)
+
+    def set_secrets(self, secrets: Mapping[str, str]) -> None:
+        """Replace the accounts; an empty password never authenticates."""
+        usable = [(user, secret) for user, secret in secrets.items() if secret]
+        self._hashes = {(name, user): user_hash(name, user, self.realm, secret) for user, secret in usable for name in ALGORITHMS}
+
+    def challenges(self, source: str, now: int, *, stale: bool = False) -> list[str]:
+        """Challenge values, MD5 first; `source` is the host that must use the nonce."""
+        nonce = self._nonce(source, now)
+        flag = ", stale=true" if stale else ""
+        return [f'Digest realm="{self.realm}", nonce="{nonce}", algorithm={name}, qop="auth"{flag}' for name in ALGORITHMS]
+
+    def check(self, request: Request, source: str, now: int) -> tuple[Outcome, str]:
+        """Outcome and, when RIGHT, the user name."""
+        credentials = self._find(request)
+        if credentials is None:
+            return Outcome.ABSENT, ""
+        algorithm = credentials.algorithm
+        known = self._hashes.get((algorithm, credentials.username))
+        expected = digest_response(
+            algorithm, known or self._decoy[algorithm], request.method, credentials.uri, credentials.nonce,
+            nc=credentials.nc, cnonce=credentials.cnonce, qop=credentials.qop,
+        )  # fmt: skip
+        matches = hmac.compare_digest(expected.encode(), credentials.response.lower().encode("utf-8", "surrogateescape"))
+        fresh = self._fresh(credentials.nonce, source, now)
+        if known is None or not matches:
+            return Outcome.WRONG, ""
+        if not fresh or not self._count(credentials.nonce, int(credentials.nc, 16)):
+            return Outcome.STALE, ""
+        return Outcome.RIGHT, credentials.username
+
+    def _find(self, request: Request) -> Credentials | None:
+        for name in ("authorization", "proxy-authorization"):
+            for value in request.headers.get_all(name):
+                try:
+                    fields = parse_digest(value)
+                except SyntaxProblem:    # unbalanced quotes: not usable credentials
+                    continue
+                if not fields or fields.get("realm") != self.realm:
+                    continue
+                algorithm = fields.get("algorithm", "MD5").upper()
+                nc = fields.get("nc", "")
+                if algorithm not in ALGORITHMS or fields.get("qop", "").lower() != "auth":
+                    continue
+                if not _HEX8.match(nc) or not fields.get("cnonce"):
+                    continue
+                return Credentials(
+                    username=fields.get("username", ""), realm=self.realm, nonce=fields.get("nonce", ""), uri=fields.get("uri", ""),
+                    response=fields.get("response", ""), algorithm=algorithm, qop=fields["qop"], nc=nc, cnonce=fields["cnonce"],
+                )  # fmt: skip
+        return None
+
+    # --- nonces -------------------------------------------------------------------------------------------------------
+
+    def _mac(self, stamp: str, source: str) -> str:
+        return hmac.new(self._key, f"{stamp}|{source}".encode(), hashlib.sha256).hexdigest()[:24]
+
+    def _nonce(self, source: str, now: int) -> str:
+        self._counter += 1
+        stamp = f"{now:x}.{self._counter:x}"
+        return f"{stamp}.{self._mac(stamp, source)}"
+
+    def _fresh(self, nonce: str, source: str, now: int) -> bool:
+        stamp, _, mac = nonce.rpartition(".")
+        if not hmac.compare_digest(self._mac(stamp, source).encode(), mac.encode("utf-8", "surrogateescape")):
+            return False
+        made = int(stamp.partition(".")[0], 16)
+        return 0 <= now - made <= self._life
+
+    def _count(self, nonce: str, nc: int) -> bool:
+        """Take a nonce count; False when it was used before or is too old to tell."""
+        highest, bits = self._used.get(nonce, (0, 0))
+        if nc == 0:
+            return False
+        if nc > highest:
+            shift = nc - highest
+            bits = 1 if shift >= _WINDOW else ((bits << shift) | 1) & ((1 << _WINDOW) - 1)
+            highest = nc
+        else:
+            mask = 1 << (highest - nc)
+            if highest - nc >= _WINDOW or bits & mask:
+                return False
+            bits |= mask
+        self._used[nonce] = (highest, bits)
+        self._used.move_to_end(nonce)
+        while len(self._used) > NONCES_KEPT:
+            self._used.popitem(last=False)
+        return True
