@@ -8,6 +8,11 @@ STATE ?= state
 
 SETUP := tools/setup.sh tools/packages.txt pyproject.toml tools/requirements.txt
 EXTENSIONS := $(wildcard firmware/dsp/*.pyx firmware/dsp/*.pxd firmware/dsp/*.h firmware/sim/*.pyx firmware/sim/*.pxd)
+# `make run` ends with the appliance's own status when it is interrupted; see the C file.
+ifeq ($(MAKECMDGOALS),run)
+-load build/make_interrupt.so
+endif
+
 PROMPTS := $(wildcard firmware/prompts/*.toml) firmware/prompts/__init__.py firmware/call/speech.py
 
 .PHONY: help
@@ -59,6 +64,9 @@ clean: ## Remove what was built (keeps .venv and the state folder)
 .venv/.ready-test: $(SETUP) tools/requirements-dev.txt
 	@tools/setup.sh test
 	@touch .venv/.ready-run $@
+
+build/make_interrupt.so: tools/make_interrupt.c | .venv/.ready-run
+	@cc -shared -fPIC -O1 -o $@ $<
 
 build/.extensions: .venv/.ready-run setup.py $(EXTENSIONS)
 	@mkdir -p build

@@ -2,7 +2,7 @@
 
 `make` that receives SIGINT itself always ends with "Error" and status 130, however cleanly its child ended. So the command
 gets a process group of its own and the terminal; the signals that reach this process are passed on to it. A SIGINT that
-reaches `make` alone (a script that knows its pid) is noticed too: `make` then waits for us with the signal back at its default.
+reaches `make` alone (a script that knows its pid) is noticed too: `make` then waits for us and catches that signal no more.
 """
 
 from __future__ import annotations
