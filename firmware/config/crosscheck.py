@@ -35,8 +35,9 @@ def cross_check(
 ) -> None:
     """Add every problem between entries to `findings`."""
     known = _Names(config, tree)
-    for number in (_keys, _ranges, _numbers, _features, _day_parts):
-        number(config, findings)
+    for entries in (_keys, _ranges, _numbers, _features):
+        entries(config, findings)
+    _day_parts(config, findings, tree)
     _jacks(config, findings, board)
     _references(config, findings, known)
     _destinations(config, findings, known, prompts)
@@ -118,14 +119,10 @@ def _numbers(config: Config, findings: Findings) -> None:
             findings.add(f"emergency_numbers[{index}]", number, "is not a telephone number", "allowed: 2 to 15 digits")
     codes = {route.prefix: index for index, route in reversed(list(enumerate(config.outbound))) if route.prefix}
     for extension in config.extensions:
-        for number in emergency:
-            if number.startswith(extension) or extension.startswith(number):
-                findings.add(
-                    f"extensions.{extension}",
-                    None,
-                    f"collides with the emergency number {number}",
-                    f"give it a number that does not begin with {number[:2]}",
-                )
+        hit = [number for number in emergency if number.startswith(extension) or extension.startswith(number)]
+        if hit:
+            remedy = f"give it a number that does not begin with {hit[0][:2]}"
+            findings.add(f"extensions.{extension}", None, f"collides with the emergency number {' '.join(hit)}", remedy)
         for code in codes:
             if extension.startswith(code):
                 findings.add(
@@ -149,17 +146,23 @@ def _numbers(config: Config, findings: Findings) -> None:
 def _features(config: Config, findings: Findings) -> None:
     codes = [(name, getattr(config.features, name)) for name in FEATURES]
     for index, (name, code) in enumerate(codes):
-        for other, earlier in codes[:index]:
-            if code == earlier:
-                findings.add(f"features.{name}", code, f"is also the code of features.{other}", "give each feature its own code")
-            elif code.startswith(earlier) or earlier.startswith(code):
-                findings.add(
-                    f"features.{name}", code, f"cannot be told from features.{other} ({earlier})", "no code may begin with another one"
-                )
+        same = [f"features.{other}" for other, earlier in codes[:index] if code == earlier]
+        close = [f"features.{other} ({earlier})" for other, earlier in codes[:index] if code != earlier and _begins(code, earlier)]
+        if same:
+            findings.add(f"features.{name}", code, f"is also the code of {', '.join(same)}", "give each feature its own code")
+        if close:
+            findings.add(f"features.{name}", code, f"cannot be told from {', '.join(close)}", "no code may begin with another one")
 
 
-def _day_parts(config: Config, findings: Findings) -> None:
+def _begins(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _day_parts(config: Config, findings: Findings, tree: dict[str, Any]) -> None:
     parts = config.day_parts
+    written = tree.get("day_parts")
+    if isinstance(written, list) and len(written) != len(parts):
+        return  # a part that is wrong in itself is told already
     if not parts:
         findings.add("day_parts", None, "is empty", "give at least one part that starts at 00:00")
         return
