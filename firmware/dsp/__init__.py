@@ -26,7 +26,16 @@ _HOME = {
     "ToneGenerator": "tone",
 }
 
-__all__ = ["CallerIdReceiver", "DtmfDetector", "DtmfEvent", "DtmfGenerator", "EchoCanceller", "FskTransmitter", "ToneDetector", "ToneGenerator"]
+__all__ = [
+    "CallerIdReceiver",
+    "DtmfDetector",
+    "DtmfEvent",
+    "DtmfGenerator",
+    "EchoCanceller",
+    "FskTransmitter",
+    "ToneDetector",
+    "ToneGenerator",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ cdef struct EchoState:
     int hop                     # samples in 10 ms
     int n                       # FFT points
     int bins                    # padded
-    int parts                   # partitions of two hops
+    int parts                   # partitions of one hop
     int slots                   # spectra of the reference kept
     int nlp
     Fft fft
@@ -45,8 +45,9 @@ cdef struct EchoState:
     float* inverse              # [bins] 1 / (explained + unexplained power)
     float* wave                 # [n]
     float* near                 # [hop] captured
-    float* echo_front           # [hop]
-    float* echo_back            # [hop]
+    float* past                 # [2 * hop] the last two hops captured
+    float* echo_front           # [2 * hop]
+    float* echo_back            # [2 * hop]
     # judging
     float error_front           # smoothed powers
     float error_back

@@ -29,16 +29,16 @@ static inline void spectrum_weigh(float *sum, const float *p, const float *q, in
         vec_store(sum + k, vec_load(sum + k) + vec_load(p + k) * vec_load(q + k));
 }
 
-/* step = gain * conj(x) * e with gain = p * inverse; p shrinks by what this observation taught. */
+/* step = size * gain * conj(x) * e with gain = p * inverse; p shrinks by what this observation taught. */
 static inline void spectrum_learn(float *step_re, float *step_im, float *p, const float *power, const float *inverse, const float *xr,
-                                  const float *xi, const float *er, const float *ei, float share, int n)
+                                  const float *xi, const float *er, const float *ei, float size, float shrink, int n)
 {
-    const vec4 part = vec_set(share);
+    const vec4 part = vec_set(shrink), stretch = vec_set(size);
     for (int k = 0; k < n; k += 4) {
         vec4 a = vec_load(xr + k), b = vec_load(xi + k), c = vec_load(er + k), d = vec_load(ei + k);
         vec4 var = vec_load(p + k), gain = var * vec_load(inverse + k);
-        vec_store(step_re + k, gain * (a * c + b * d));
-        vec_store(step_im + k, gain * (a * d - b * c));
+        vec_store(step_re + k, stretch * gain * (a * c + b * d));
+        vec_store(step_im + k, stretch * gain * (a * d - b * c));
         vec_store(p + k, var - part * gain * vec_load(power + k) * var);
     }
 }
