@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from pathlib import Path
 
+from firmware.config.board import Board, parse_board
 from firmware.errors import ConfigError
-from firmware.hal.api import Board, parse_board
 
 BOARDS_VARIABLE = "BRANCHPBX_BOARDS"
 
@@ -42,9 +41,9 @@ def load_board(name: str) -> Board:
     """The description of board `name`; ConfigError when it is missing or wrong."""
     path = board_folder(name) / "board.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; correct the file") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error}; make the file readable") from None
     board = parse_board(data, str(path))
     if board.name != name:
         raise ConfigError(f"{path}: name is {board.name!r} but the folder is {name!r}; make them equal")

@@ -95,10 +95,10 @@ class Fxo(FxoRinging, FxoDialling):
             state.reversed = fact.reversed
             return not same
         if isinstance(fact, LoopCurrent):
-            if not state.off_hook or state.flashing or fact.flowing == state.loop:
+            if not state.off_hook or fact.flowing == state.loop:
                 return False
             state.loop = fact.flowing
-            return True
+            return not state.flashing                        # our own break; `flash_over` looks at what it left
         if isinstance(fact, RingBurst):
             same = fact.on == state.ringing
             state.ringing = fact.on

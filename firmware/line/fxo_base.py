@@ -14,7 +14,7 @@ import msgspec
 
 from firmware.call.model import Cause, Evidence
 from firmware.config.schema.ports import FxoLine
-from firmware.line.fxo_table import DIP_MS, FXO_TABLE, LOW_VOLTS, POLARITY_SETTLE_MS, RELEASE_KINDS, RELEASE_MS, FxoState
+from firmware.line.fxo_table import DIP_MS, FXO_TABLE, LOW_VOLTS, NO_CURRENT_MS, POLARITY_SETTLE_MS, RELEASE_KINDS, RELEASE_MS, FxoState
 from firmware.line.machine import Machine, Table
 from firmware.line.profiles import Profile
 from firmware.line.signals import (
@@ -136,12 +136,14 @@ class FxoBase(Machine[FxoState]):
                 state.suspect = True
                 self._silence_timer()
             state.loop_lost_at = -1
-            self._cancel("loop_drop", "no_current")
+            state.current_seen = True
+            self._cancel("loop_drop")
             return
         state.loop_lost_at = fact.at
-        if state.state in ("ANSWERING", "SEIZING") and "no_current" in state.timers:
-            return
-        self._timer("loop_drop", max(fact.at, state.hook_at + self.profile.loop_safe_ms) + self.config.loop_drop_release_ms)
+        if state.current_seen:
+            self._timer("loop_drop", max(fact.at, state.hook_at + self.profile.loop_safe_ms) + self.config.loop_drop_release_ms)
+        else:
+            self._timer("loop_drop", max(fact.at, state.hook_at + NO_CURRENT_MS))
 
     def _loop_loss_counts(self, now: int) -> bool:
         """True when the present loss of current is more than a dip and not the transient of our own hook change."""
@@ -150,6 +152,13 @@ class FxoBase(Machine[FxoState]):
 
     def _loop_dropped(self, _: Expired) -> None:
         state = self.state
+        if not state.current_seen:
+            if state.emergency:
+                return                                       # dial all the same: the measurement may be wrong
+            self._fault("no loop current")
+            evidence = Evidence("loop-drop", 1.0, f"no loop current {NO_CURRENT_MS} ms after off-hook")
+            self._release(Cause.LINE_FAULT, evidence, not state.outgoing)
+            return
         cause = Cause.NORMAL if state.state == "TALKING" else Cause.CONGESTION if state.outgoing else Cause.CANCELLED
         self._release(cause, Evidence("loop-drop", 0.98, f"no loop current since {state.loop_lost_at} ms"), True)
 
@@ -192,8 +201,11 @@ class FxoBase(Machine[FxoState]):
 
     def _flash_over(self, _: Expired) -> None:
         state = self.state
-        state.flashing, state.hook_at, state.loop, state.loop_lost_at = False, state.now, None, -1
+        state.flashing, state.hook_at, state.loop_lost_at = False, state.now, -1
         self._act(Drive(LINE_OFF_HOOK))
+        if state.loop is False and state.current_seen:       # it must come back, or the line is gone
+            state.loop_lost_at = state.now
+            self._after("loop_drop", self.profile.loop_safe_ms + self.config.loop_drop_release_ms)
 
     def _hang_up(self, given: HangUp) -> None:
         state = self.state

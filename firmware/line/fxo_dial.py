@@ -13,7 +13,6 @@ from firmware.line.fxo_table import (
     DIAL_STRING_PAUSE_MS,
     GLARE_MS,
     GLARE_WAIT_MS,
-    NO_CURRENT_MS,
     RELEASE_KINDS,
 )
 from firmware.line.signals import (
@@ -47,16 +46,16 @@ class FxoDialling(FxoBase):
         self._hook(True)
         self._enter("SEIZING")
         self._after("settle", self.profile.off_hook_settle_ms)
-        self._after("no_current", NO_CURRENT_MS)
 
     def _glare(self, fact: RingBurst) -> None:
         state = self.state
         if not fact.on or fact.at - state.hook_at > GLARE_MS:
             return
         self._end(Cause.CONGESTION, Evidence("ring", 1.0, "glare: a call came in as the line was seized"), True)
-        hook_at = state.hook_at
+        hook_at, loop, seen = state.hook_at, state.loop, state.current_seen
         self.state.forget_call()
-        state.hook_at, state.glare, state.call, state.offered = hook_at, True, True, True
+        state.hook_at, state.loop, state.current_seen = hook_at, loop, seen
+        state.glare = state.call = state.offered = True
         state.rings, state.ring_started = 1, fact.at
         self._act(OpenAudio())
         self._act(self._talk_detectors())
@@ -81,7 +80,7 @@ class FxoDialling(FxoBase):
             self.state.dial_tone = False
 
     def _seized(self, _: Expired) -> None:
-        self._enter("WAIT_DIAL_TONE", keep=("no_current", "loop_drop"))
+        self._enter("WAIT_DIAL_TONE", keep=("loop_drop",))
         if self.state.dial_tone:
             self._after("dial_pause", self.profile.dial_pause_ms)
         else:
@@ -106,14 +105,6 @@ class FxoDialling(FxoBase):
             return
         self._fault("no dial tone")
         self._release(Cause.NO_DIAL_TONE, Evidence("timer", 1.0, f"no dial tone within {self.profile.dial_tone_wait_ms} ms"), False)
-
-    def _no_current(self, _: Expired) -> None:
-        state = self.state
-        if state.loop is not False or (state.emergency and state.outgoing):
-            return
-        self._fault("no loop current")
-        evidence = Evidence("loop-drop", 1.0, f"no loop current {NO_CURRENT_MS} ms after off-hook")
-        self._release(Cause.LINE_FAULT, evidence, not state.outgoing)
 
     def _dial_next(self, _: Any) -> None:
         """Send the next part of the dial string, or go on to wait for the answer."""
@@ -182,7 +173,7 @@ class FxoDialling(FxoBase):
             self._cancel("answer_assumed", "ringback_quiet", "voice_long")
             if state.ringback_at < 0:
                 self._emit(Ringing(state.now))
-            state.ringback_at, state.ringback_over, state.odd_voices = fact.start_at, False, 0
+            state.ringback_at, state.ringback_over, state.odd_voices = max(0, fact.start_at), False, 0
         elif fact.name in RELEASE_KINDS:
             cause = {"busy": Cause.BUSY, "congestion": Cause.CONGESTION}.get(fact.name, Cause.UNREACHABLE)
             self._release(cause, self._tone_evidence(fact), True)

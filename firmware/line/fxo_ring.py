@@ -8,7 +8,7 @@ from firmware.call.model import Cause, Evidence, Party
 from firmware.errors import LocalProtocolError, RemoteProtocolError
 from firmware.line import callerid
 from firmware.line.fxo_base import FxoBase
-from firmware.line.fxo_table import ANSWER_SETTLE_MS, CID_KEYS_MS, CID_STALE_MS, GUARD_RING_MS, NO_CURRENT_MS, NO_LINE_MS, RING_STUCK_MS
+from firmware.line.fxo_table import ANSWER_SETTLE_MS, CID_KEYS_MS, CID_STALE_MS, GUARD_RING_MS, NO_LINE_MS, RING_STUCK_MS
 from firmware.line.signals import Detect, Digit, Expired, FskMessage, HangUp, MessageWaiting, Missed, Offered, OpenAudio, RingBurst
 
 
@@ -165,7 +165,6 @@ class FxoRinging(FxoBase):
     def _answer_settled(self, _: Any) -> None:
         state = self.state
         if state.loop is False:
-            self._after("no_current", max(0, NO_CURRENT_MS - (state.now - state.hook_at)))
             self._after("settle", 100)
             return
         self._talk(Evidence("off-hook", 1.0, f"answered after {state.rings} rings"))

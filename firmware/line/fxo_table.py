@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from firmware.call.model import Party
-from firmware.line.machine import MachineState, Table, rule
+from firmware.line.machine import MachineState, Rule, Table, rule
 
 LOW_VOLTS: Final = 18.0                  # a parallel telephone is off-hook below this, the line is free above 20 V
 IDLE_VOLTS: Final = 20.0
@@ -76,6 +76,7 @@ class FxoState(MachineState):
     answer_kind: str = ""
     polarity_base: bool = False
     loop_lost_at: int = -1
+    current_seen: bool = False           # since off-hook
     suspect: bool = False                # half a sign of a release was seen
     flashing: bool = False
     # health
@@ -93,7 +94,7 @@ class FxoState(MachineState):
 _OF_ONE_CALL: Final = (
     "loop", "rings", "rings_over", "ring_started", "burst_off_at", "caller", "cid_settled", "cid_keys", "offered", "glare",
     "outgoing", "emergency", "ring_ms", "dial_rest", "dial_tone", "dial_token", "dialled_at", "ringback_at", "ringback_over",
-    "voice", "voice_at", "odd_voices", "answered_at", "answer_kind", "loop_lost_at", "suspect", "flashing",
+    "voice", "voice_at", "odd_voices", "answered_at", "answer_kind", "loop_lost_at", "current_seen", "suspect", "flashing",
 )
 
 
@@ -107,10 +108,11 @@ class FxoFacts(msgspec.Struct, frozen=True):
     ringing: bool | None = None
 
 
-_RELEASE_ROWS = {
-    "HangUp": rule("hang_up", "RELEASING"),
-    "timer loop_drop": rule("loop_dropped", "RELEASING"),
-}
+
+def _release_rows(state: str) -> dict[str, Rule]:
+    """Rows of every off-hook state. Only an emergency call on a line that never had current stays where it is."""
+    return {"HangUp": rule("hang_up", "RELEASING"), "timer loop_drop": rule("loop_dropped", "RELEASING", state)}
+
 
 FXO_TABLE: Final[Table] = {
     "NO_LINE": {
@@ -146,40 +148,37 @@ FXO_TABLE: Final[Table] = {
         "HangUp": rule("decline", "RINGING"),
     },
     "ANSWERING": {
-        **_RELEASE_ROWS,
+        **_release_rows("ANSWERING"),
         "Answer": rule("glare_answer", "ANSWERING", "TALKING"),
         "LoopCurrent": rule("loop_changed", "ANSWERING"),
         "timer settle": rule("answer_settled", "ANSWERING", "TALKING", "RELEASING"),
-        "timer no_current": rule("no_current", "RELEASING", "ANSWERING"),
         "timer glare_wait": rule("glare_lost", "RELEASING"),
         "ToneHeard": rule("release_tone", "ANSWERING", "RELEASING"),
     },
     "SEIZING": {
-        **_RELEASE_ROWS,
+        **_release_rows("SEIZING"),
         "RingBurst": rule("glare", "SEIZING", "ANSWERING"),
         "LoopCurrent": rule("loop_changed", "SEIZING"),
         "ToneHeard": rule("dial_tone_early", "SEIZING"),
         "ToneStopped": rule("dial_tone_lost", "SEIZING"),
         "timer settle": rule("seized", "WAIT_DIAL_TONE"),
-        "timer no_current": rule("no_current", "RELEASING", "SEIZING"),
     },
     "WAIT_DIAL_TONE": {
-        **_RELEASE_ROWS,
+        **_release_rows("WAIT_DIAL_TONE"),
         "LoopCurrent": rule("loop_changed", "WAIT_DIAL_TONE"),
         "ToneHeard": rule("dial_tone_heard", "WAIT_DIAL_TONE", "RELEASING"),
         "timer dial_pause": rule("dial_next", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
         "timer dial_tone": rule("no_dial_tone", "RELEASING", "WAIT_DIAL_TONE"),
-        "timer no_current": rule("no_current", "RELEASING", "WAIT_DIAL_TONE"),
     },
     "DIALLING": {
-        **_RELEASE_ROWS,
+        **_release_rows("DIALLING"),
         "LoopCurrent": rule("loop_changed", "DIALLING"),
         "PlayerDone": rule("segment_dialled", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
         "timer dial_pause": rule("dial_next", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
         "timer dialled": rule("dial_unconfirmed", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
     },
     "WAIT_ANSWER": {
-        **_RELEASE_ROWS,
+        **_release_rows("WAIT_ANSWER"),
         "LoopCurrent": rule("loop_changed", "WAIT_ANSWER"),
         "Polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING"),
         "timer polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING"),
@@ -193,7 +192,7 @@ FXO_TABLE: Final[Table] = {
         "SendDigits": rule("send_digits", "WAIT_ANSWER"),
     },
     "TALKING": {
-        **_RELEASE_ROWS,
+        **_release_rows("TALKING"),
         "LoopCurrent": rule("loop_changed", "TALKING"),
         "Polarity": rule("release_polarity", "TALKING", "RELEASING"),
         "timer polarity": rule("release_polarity", "TALKING", "RELEASING"),

@@ -86,7 +86,7 @@ class Profile(msgspec.Struct, frozen=True):
     open_switch_quiet_ms: int = 300
     reorder_ms: int = 30_000                     # FXS: reorder tone before the howler
     howler_ms: int = 60_000                      # FXS: howler before lockout
-    silence_release_ms: int = 600_000            # no speech at all from the line: last resort
+    silence_release_ms: int = 1_800_000          # no speech from the line: last resort; a caller who queues is silent for long
     silence_suspect_ms: int = 60_000             # the same after half a sign of a release
     pulse_break_pct: int = 60                    # of 100 ms at 10 pulses per second
 

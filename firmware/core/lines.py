@@ -1,0 +1,342 @@
+"""The analogue lines of the branch: leg driver of "line/N" endpoints and FXS extensions (L5).
+
+Theory of operation
+-------------------
+`Lines` owns one `LinePort` per enabled jack, gives it the media events of its slot, and routes the commands of `call/model.LegDriver`
+to it. An FXO jack is endpoint "line/N"; an FXS jack is its extension's number, or "fxs/N" where no extension is configured (from
+there too an emergency number can be dialled). After a start with running media nothing is driven until `finish_adoption`: legs of the
+journal are taken over by `adopt`, then every other port is put at rest.
+Invariants: a command for an unknown or ended leg does nothing; whatever `originate` leads to is published after the call returned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from firmware.call.model import Alert, Cause, EndpointState, Evidence, LegEnded, Party
+from firmware.config.board import Board
+from firmware.config.emergency import emergency_numbers
+from firmware.config.schema.ports import FxoLine, FxsPhone
+from firmware.config.schema.tree import Config
+from firmware.core.lines_port import LineMedia, LineMissed, LinePort, LineStatus, TraceEntry
+from firmware.errors import ConfigError, RemoteProtocolError
+from firmware.line import signals as s
+from firmware.line.fxo import Fxo, FxoFacts
+from firmware.line.fxs import Fxs, FxsFacts
+from firmware.line.profiles import Profile
+from firmware.runtime.bus import Bus
+from firmware.runtime.clock import Clock
+
+__all__ = ["LineMissed", "LineStatus", "Lines", "TraceEntry"]
+
+log = logging.getLogger("branchpbx.lines")
+
+DialCheck = Callable[[str, str], Literal["more", "complete", "impossible"]]
+#: A line that failed within this time is the last choice.
+FAULT_MEMORY_MS = 60_000
+#: A core that does not finish the adoption is not waited for: ports must be supervised.
+ADOPTION_LIMIT_MS = 5000
+
+
+class _Journal(msgspec.Struct, frozen=True):
+    endpoint: str
+    kind: str
+    machine: bytes
+
+
+class Lines:
+    """Driver of all analogue legs. `dial_check(extension, digits)` comes from `call/routing.Routing`."""
+
+    def __init__(
+        self,
+        config: Config,
+        profile: Profile,
+        board: Board,
+        media: LineMedia,
+        clock: Clock,
+        bus: Bus,
+        new_leg: Callable[[], str],
+        dial_check: DialCheck,
+    ) -> None:
+        self.config, self.profile, self.board = config, profile, board
+        self._media, self._clock, self._bus, self._new_leg, self._dial_check = media, clock, bus, new_leg, dial_check
+        try:
+            self._zone: ZoneInfo | None = ZoneInfo(config.site.time_zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            self._zone = None
+        self._emergency = emergency_numbers(config.site.country, config.emergency_numbers)
+        self.ports: dict[str, LinePort] = {}
+        self._by_slot: dict[int, LinePort] = {}
+        self._legs: dict[str, LinePort] = {}
+        self._facts: dict[int, Any] = {}
+        self._adopting = False
+        for jack, line in config.ports.fxo.items():
+            if line.enabled:
+                self._add(f"line/{jack}", board.fxo_slot(jack), line, partial(Fxo, line, profile))
+        owner = {known.jack: number for number, known in config.extensions.items() if known.kind == "fxs"}
+        for jack, phone in config.ports.fxs.items():
+            if phone.enabled:
+                name = owner.get(jack, f"fxs/{jack}")
+                check = self._checker(owner.get(jack, ""))
+                self._add(name, board.fxs_slot(jack), phone, partial(Fxs, phone, profile, check, self._emergency))
+
+    def _add(self, endpoint: str, slot: int, config: FxoLine | FxsPhone, new_machine: Callable[[], Fxo | Fxs]) -> None:
+        if endpoint in self.ports or slot in self._by_slot:
+            raise ConfigError(f"{endpoint} on slot {slot}: two ports share an endpoint or a slot; give each extension a jack of its own")
+        port = LinePort(endpoint, slot, config, new_machine, self._media, self._clock, self._bus, self._new_leg)
+        port.on_leg = self._leg_changed
+        self.ports[endpoint] = self._by_slot[slot] = port
+
+    def _checker(self, extension: str) -> Callable[[str], Literal["more", "complete", "impossible"]]:
+        return lambda digits: self._dial_check(extension, digits)
+
+    def _leg_changed(self, leg: str, port: LinePort | None) -> None:
+        if port is None:
+            self._legs.pop(leg, None)
+        else:
+            self._legs[leg] = port
+
+    # --- service ----------------------------------------------------------------------------------------------------------
+
+    def start(self, ports: Iterable[Any] = (), *, adopting: bool = False) -> None:
+        """Take all jacks into service. `ports`: what media still runs (its `PortState`s); `adopting`: calls outlived the last core.
+
+        When adopting, nothing is driven until `finish_adoption`, which comes by itself after 5 s.
+        """
+        self._facts = {state.port: state for state in ports}
+        self._adopting = adopting
+        for port in self.ports.values():
+            port.waiting = adopting
+            self._media.watch_line(port.slot, port.kind.value)
+        if adopting:
+            self._clock.call_later(ADOPTION_LIMIT_MS, self.finish_adoption)
+        else:
+            self._start_rest()
+
+    def finish_adoption(self) -> None:
+        """Every leg that is taken over was named: the other ports go to rest. Idempotent."""
+        if self._adopting:
+            self._adopting = False
+            self._start_rest()
+
+    def _start_rest(self) -> None:
+        for port in self.ports.values():
+            if port.leg or not (port.waiting or not port.available):
+                continue
+            port.start()
+            for fact in self._known_facts(port):
+                port.fact(fact)
+
+    def _known_facts(self, port: LinePort) -> list[s.Fact]:
+        """What the media process knows of an idle port, as facts of now."""
+        state, now = self._facts.get(port.slot), self._clock.now()
+        if isinstance(port.machine, Fxs):
+            facts = fxs_facts(state)
+            return [] if facts.closed is None else [s.Loop(now, facts.closed)]
+        known = fxo_facts(state)
+        found: list[s.Fact] = []
+        if known.battery is not None:
+            found.append(s.Battery(now, known.battery, known.volts))
+        if known.reversed is not None:
+            found.append(s.Polarity(now, known.reversed))
+        if known.ringing is not None:
+            found.append(s.RingBurst(now, known.ringing))
+        return found
+
+    def media_event(self, event: Any) -> None:
+        """Subscriber of `Media.subscribe`: facts of our slots go to their ports; a lost media process ends every leg."""
+        if type(event).__name__ == "MediaLost":
+            self._media_lost()
+            return
+        port = self._by_slot.get(getattr(event, "port", -1))
+        if port is not None:
+            fact = translate(event)
+            if fact is not None:
+                port.fact(fact)
+
+    def _media_lost(self) -> None:
+        for port in self.ports.values():
+            port.waiting = False
+            port.fail(Cause.MEDIA_LOST, Evidence("timer", 1.0, "the media process was replaced"))
+            self._media.watch_line(port.slot, port.kind.value)
+            port.start()
+
+    # --- LegDriver ---------------------------------------------------------------------------------------------------------
+
+    def originate(self, leg: str, endpoint: str, *, number: str, caller: Party, alert: Alert, ring_ms: int) -> None:
+        """Ring extension `endpoint`, or seize line `endpoint` and dial; see `call/model.LegDriver`."""
+        port, now = self.ports.get(endpoint), self._clock.now()
+        if port is None:
+            self._refuse(leg, Cause.UNREACHABLE, f"{endpoint} is no analogue port in service")
+            return
+        wanted: s.Intention
+        if isinstance(port.machine, Fxo):
+            wanted = s.Dial(now, number, ring_ms, alert is Alert.EMERGENCY)
+            busy = Cause.LINE_FAULT if port.available == "fault" else Cause.UNREACHABLE
+        else:
+            wanted = s.Ring(now, caller, alert, ring_ms, self._local_time())
+            busy = Cause.BUSY
+        if port.waiting or port.leg or not port.machine.allows(type(wanted)):
+            self._refuse(leg, busy, f"{endpoint} is {port.available or 'not ready'} {port.detail}".strip())
+            return
+        port.begin_leg(leg)
+        port.caller, port.called = caller, number
+        if not port.want(wanted, later=True):
+            port.leg = ""
+            self._legs.pop(leg, None)
+            self._refuse(leg, Cause.UNREACHABLE, f"{number!r} cannot be dialled")
+
+    def _refuse(self, leg: str, cause: Cause, why: str) -> None:
+        def say() -> None:
+            self._bus.publish(LegEnded(leg, self._clock.now(), cause, Evidence("command", 1.0, why), False))
+
+        self._clock.call_later(0, say)
+
+    def progress(self, leg: str) -> None:
+        """Let an offering telephone hear ringback; an outside line hears the exchange's own."""
+        self._want(leg, s.Progress)
+
+    def answer(self, leg: str) -> None:
+        """Answer an offered leg."""
+        self._want(leg, s.Answer)
+
+    def _want(self, leg: str, kind: type[s.Progress] | type[s.Answer]) -> None:
+        port = self._legs.get(leg)
+        if port is not None:
+            port.want(kind(self._clock.now()))
+
+    def hang_up(self, leg: str, cause: Cause) -> None:
+        """End a leg; `LegEnded` follows."""
+        port = self._legs.get(leg)
+        if port is not None:
+            port.want(s.HangUp(self._clock.now(), cause))
+
+    def send_digits(self, leg: str, digits: str) -> None:
+        """Send keys in-band."""
+        port = self._legs.get(leg)
+        if port is not None:
+            port.want(s.SendDigits(self._clock.now(), digits))
+
+    def flash(self, leg: str) -> None:
+        """Hook flash towards the exchange (FXO legs)."""
+        port = self._legs.get(leg)
+        if port is not None:
+            port.want(s.Flash(self._clock.now()))
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Journal form of each live leg."""
+        encode = msgspec.msgpack.encode
+        return {leg: encode(_Journal(port.endpoint, port.kind.value, port.machine.snapshot())) for leg, port in self._legs.items()}
+
+    def adopt(self, leg: str, state: bytes, port: int) -> bool:
+        """Take over a leg that outlived the previous core: its line is not driven; what changed meanwhile is acted on."""
+        try:
+            journal = msgspec.msgpack.decode(state, type=_Journal)
+            found = self.ports.get(journal.endpoint)
+            if found is None or found.leg or found.kind.value != journal.kind or (port >= 0 and port != found.slot):
+                log.warning("leg %s of %s cannot be taken over: the port changed", leg, journal.endpoint)
+                return False
+            machine = self._restored(found, journal.machine)
+        except (msgspec.MsgspecError, RemoteProtocolError) as error:
+            log.warning("leg %s cannot be taken over: %s", leg, error)
+            return False
+        if not machine.busy_with_call():
+            return False
+        seen = self._facts.get(found.slot)
+        found.attach(machine, leg, fxs_facts(seen) if isinstance(machine, Fxs) else fxo_facts(seen))
+        log.info("leg %s on %s taken over in state %s", leg, found.endpoint, machine.state.state)
+        return True
+
+    def _restored(self, port: LinePort, snapshot: bytes) -> Fxo | Fxs:
+        if isinstance(port.config, FxoLine):
+            return Fxo.restore(port.config, self.profile, snapshot)
+        fresh = port.machine
+        assert isinstance(fresh, Fxs)
+        return Fxs.restore(port.config, self.profile, fresh.dial_check, self._emergency, snapshot)
+
+    # --- choice of a line, screens -------------------------------------------------------------------------------------------
+
+    def lines_in(self, group: str | None = None) -> list[LineStatus]:
+        """Rows of the outside lines of a group (None: all), in jack order: what an emergency call may free."""
+        rows = [port.status() for port in self.ports.values() if isinstance(port.config, FxoLine) and group in (None, port.config.group)]
+        return sorted(rows, key=lambda row: _jack_order(row.endpoint))
+
+    def free_line(self, group: str | None = None, *, prefer_reverse: bool = True) -> str | None:
+        """A line that can be seized now, or None. Hunting goes against the order of incoming calls (last jack first), and lines
+        that failed within the last minute come last."""
+        now = self._clock.now()
+        choice: list[tuple[bool, int, str]] = []
+        for row in self.lines_in(group):
+            port = self.ports[row.endpoint]
+            if port.leg or port.waiting or not port.machine.allows(s.Dial) or not isinstance(port.machine, Fxo):
+                continue
+            failed = port.machine.state.fault_at >= 0 and now - port.machine.state.fault_at < FAULT_MEMORY_MS
+            choice.append((failed, -len(choice) if prefer_reverse else len(choice), row.endpoint))
+        return min(choice)[2] if choice else None
+
+    def status(self) -> list[LineStatus]:
+        """Rows of `show lines`: outside lines, then telephones."""
+        phones = [port.status() for port in self.ports.values() if isinstance(port.config, FxsPhone)]
+        return self.lines_in() + sorted(phones, key=lambda row: row.slot)
+
+    def states(self) -> list[EndpointState]:
+        """Availability of every port now, for a part that starts later than this one."""
+        now = self._clock.now()
+        return [EndpointState(port.endpoint, now, port.available, port.detail) for port in self.ports.values() if port.available]
+
+    def trace(self, endpoint: str = "", leg: str = "") -> list[TraceEntry]:
+        """What happened on a port, or on all ports to a leg, in order of time."""
+        ports = [self.ports[endpoint]] if endpoint in self.ports else [] if endpoint else list(self.ports.values())
+        entries = [entry for port in ports for entry in port.trace if not leg or entry.leg == leg]
+        return sorted(entries, key=lambda entry: entry.at)
+
+    def _local_time(self) -> str:
+        local = datetime.fromtimestamp(self._clock.wall_ms() / 1000, self._zone or UTC)
+        return local.strftime("%m%d%H%M")
+
+
+def _jack_order(endpoint: str) -> tuple[int, str]:
+    jack = endpoint.rpartition("/")[2]
+    return (int(jack) if jack.isdigit() else 1 << 30, endpoint)
+
+
+def fxo_facts(state: Any) -> FxoFacts:
+    """Electrical facts of an FXO slot in a `PortState`; unknown where media gives none."""
+    names = ("battery", "volts", "reversed", "loop", "ringing")
+    battery, volts, polarity, loop, ringing = (getattr(state, name, None) for name in names)
+    return FxoFacts(battery, float(volts or 0.0), polarity, loop, ringing)
+
+
+def fxs_facts(state: Any) -> FxsFacts:
+    """Electrical facts of an FXS slot in a `PortState`."""
+    return FxsFacts(getattr(state, "closed", None))
+
+
+_TRANSLATE: Mapping[str, Callable[[Any], s.Fact]] = {
+    "RingBurst": lambda e: s.RingBurst(e.at, e.on),
+    "Battery": lambda e: s.Battery(e.at, e.present, float(e.volts)),
+    "Polarity": lambda e: s.Polarity(e.at, e.reversed),
+    "LoopCurrent": lambda e: s.LoopCurrent(e.at, e.flowing, float(e.milliamps)),
+    "Loop": lambda e: s.Loop(e.at, e.closed),
+    "RingTrip": lambda e: s.RingTrip(e.at),
+    "FskMessage": lambda e: s.FskMessage(e.at, e.payload),
+    "Digit": lambda e: s.Digit(e.at, e.digit),
+    "ToneHeard": lambda e: s.ToneHeard(e.at, e.name, e.cycles, e.start_at),
+    "ToneStopped": lambda e: s.ToneStopped(e.at, e.name),
+    "Voice": lambda e: s.Voice(e.at, e.active),
+    "DtmfSent": lambda e: s.PlayerDone(e.at, e.token),
+    "FskSent": lambda e: s.PlayerDone(e.at, e.token),
+}
+
+
+def translate(event: Any) -> s.Fact | None:
+    """The line's word for a media event; None for events that are none of a line's business."""
+    make = _TRANSLATE.get(type(event).__name__)
+    return None if make is None else make(event)

@@ -1,0 +1,628 @@
+"""The FXO machine: what a line does in each country, and what must be made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firmware.call.model import Cause, Evidence, Party
+from firmware.config.schema.ports import FxoLine
+from firmware.errors import LocalProtocolError, RemoteProtocolError
+from firmware.line import callerid, tables
+from firmware.line import signals as s
+from firmware.line.fxo import FXO_TABLE, OFF_HOOK, Fxo, FxoFacts
+from firmware.line.profiles import PROFILES, profile
+
+
+class Bench:
+    """A line in virtual time: facts at instants, timers run on the way, everything kept."""
+
+    def __init__(self, country: str = "CN", **config: Any) -> None:
+        self.machine = Fxo(FxoLine(**config), profile(country))
+        self.profile = profile(country)
+        self.now = 100_000
+        self.actions: list[s.Action] = []
+        self.events: list[s.Event] = []
+        self.machine.start(self.now)
+        self.drain()
+        self.run(500).fact(s.Battery, True, 48.0)
+
+    def drain(self) -> None:
+        self.actions += self.machine.actions()
+        self.events += self.machine.events()
+
+    def run(self, ms: int) -> Bench:
+        end = self.now + ms
+        while (due := self.machine.deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.machine.expire(self.now)
+            self.drain()
+        self.now = end
+        self.machine.expire(self.now)
+        self.drain()
+        return self
+
+    def fact(self, kind: type[s.Fact], *values: Any) -> Bench:
+        self.machine.receive(kind(self.now, *values))
+        self.drain()
+        return self
+
+    def send(self, kind: type[s.Intention], *values: Any, **named: Any) -> Bench:
+        self.machine.send(kind(self.now, *values, **named))
+        self.drain()
+        return self
+
+    @property
+    def state(self) -> str:
+        return self.machine.state.state
+
+    def all(self, kind: type[Any]) -> list[Any]:
+        return [thing for thing in (*self.actions, *self.events) if type(thing) is kind]
+
+    def one(self, kind: type[Any]) -> Any:
+        found = self.all(kind)
+        assert len(found) == 1, found
+        return found[0]
+
+    def hook(self) -> int:
+        return self.all(s.Drive)[-1].code
+
+    # what lines do
+
+    def ring(self, times: int = 1) -> Bench:
+        for _ in range(times):
+            for index, ms in enumerate(self.profile.ring_cadence_ms):
+                self.fact(s.RingBurst, index % 2 == 0)
+                self.run(ms)
+        return self
+
+    def burst(self) -> Bench:
+        """One ring without the silence behind it."""
+        for index, ms in enumerate(self.profile.ring_cadence_ms[:-1]):
+            self.fact(s.RingBurst, index % 2 == 0).run(ms)
+        return self.fact(s.RingBurst, False)
+
+    def fsk(self, party: Party) -> Bench:
+        return self.fact(s.FskMessage, callerid.build_mdmf(party, "07041530", self.profile.caller_id.charset))
+
+    def keys(self, keys: str) -> Bench:
+        for key in keys:
+            self.fact(s.Digit, key).run(140)
+        return self
+
+    def tone(self, name: str, cycles: int = 3) -> Bench:
+        return self.fact(s.ToneHeard, name, cycles, self.now - cycles * (self.profile.tones[name].period_ms or 100))
+
+    def talk_in(self) -> Bench:
+        """An answered call from outside."""
+        self.burst().run(600).fsk(Party("13912345678"))
+        self.run(self.profile.ring_gap_ms() - 600).burst().run(500)
+        assert self.all(s.Offered), "not offered"
+        self.send(s.Answer).run(30).fact(s.LoopCurrent, True, 25.0).run(1000)
+        assert self.state == "TALKING"
+        return self
+
+    def dialled(self, number: str = "13912345678", **named: Any) -> Bench:
+        """An outside call up to the wait for its answer."""
+        self.send(s.Dial, number, **named).run(20).fact(s.LoopCurrent, True, 25.0).run(700).tone("dial", 5).run(400)
+        sent = self.all(s.SendDtmf)[-1]
+        self.run(200 * len(number)).fact(s.PlayerDone, sent.token)
+        assert self.state == "WAIT_ANSWER"
+        return self
+
+    def talk_out(self, **named: Any) -> Bench:
+        self.dialled(**named).tone("ringback", 1).run(5000).fact(s.ToneStopped, "ringback").fact(s.Voice, True).run(1000)
+        assert self.state == "TALKING"
+        return self
+
+
+COUNTRIES = list(PROFILES)
+
+
+# --- from outside -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_caller_id_between_rings_is_offered_after_the_second_ring(country: str) -> None:
+    bench = Bench(country)
+    start = bench.now
+    bench.burst().run(700).fsk(Party("13912345678", "ANNA"))
+    assert not bench.all(s.Offered)
+    bench.run(bench.profile.ring_gap_ms() - 700).burst().run(500)
+    offer = bench.one(s.Offered)
+    assert offer.caller == Party("13912345678", "ANNA")
+    assert (offer.rings, offer.ring_started) == (2, start)
+    assert bench.state == "RINGING"
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_second_ring_without_caller_id_still_offers_the_call(country: str) -> None:
+    bench = Bench(country).ring(3)
+    assert bench.one(s.Offered).caller == Party(reason="unavailable")
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_one_ring_setting_waits_for_caller_id_and_no_longer(country: str) -> None:
+    waiting = Bench(country, answer_after_rings=1).burst()
+    waiting.run(3900)
+    assert not waiting.all(s.Offered)
+    waiting.run(1500)
+    assert waiting.one(s.Offered).rings == 1
+    told = Bench(country, answer_after_rings=1).burst().run(700).fsk(Party("110"))
+    assert told.run(500).one(s.Offered).caller.number == "110"
+
+
+def test_double_rings_of_the_uk_count_once() -> None:
+    bench = Bench("UK", caller_id="none", answer_after_rings=3)
+    bench.ring(2)
+    assert bench.machine.state.rings == 2 and not bench.all(s.Offered)
+    assert bench.ring(1).one(s.Offered).rings == 3
+
+
+def test_uk_caller_id_comes_before_the_first_ring() -> None:
+    bench = Bench("UK", answer_after_rings=1)
+    assert bench.all(s.Detect)[-1].fsk == "v23"
+    bench.fact(s.Polarity, True).run(800).fsk(Party("02079460000")).run(400).burst().run(500)
+    assert bench.one(s.Offered).caller.number == "02079460000"
+
+
+@pytest.mark.parametrize("keys", ["D01055551234C", "A01055551234#", "01055551234"])
+def test_chinese_dtmf_caller_id_before_the_first_ring(keys: str) -> None:
+    bench = Bench("CN", answer_after_rings=1)
+    assert bench.all(s.Detect)[-1].digits
+    bench.keys(keys).run(300).burst().run(100)
+    assert bench.one(s.Offered).caller.number == "01055551234"
+
+
+def test_dtmf_caller_id_after_the_first_ring() -> None:
+    bench = Bench("CN", answer_after_rings=1, caller_id="dtmf").burst().run(400).keys("D01055551234C")
+    assert bench.one(s.Offered).caller.number == "01055551234"
+
+
+def test_keys_that_no_ring_follows_are_forgotten() -> None:
+    bench = Bench("CN", caller_id="dtmf").keys("D110C").run(8000).ring(2)
+    assert bench.one(s.Offered).caller == Party(reason="unavailable")
+
+
+def test_broken_caller_id_is_counted_and_does_not_stop_the_call() -> None:
+    bench = Bench("CN").burst().run(500).fact(s.FskMessage, b"\x80\x05\x02\xff").run(3500).burst().run(500)
+    assert bench.one(s.Offered).caller == Party(reason="unavailable")
+    assert bench.machine.state.caller_id_errors == 1
+
+
+def test_private_number_keeps_its_reason() -> None:
+    assert Bench("CN").burst().run(500).fsk(Party(reason="private")).run(3500).burst().run(500).one(s.Offered).caller.reason == "private"
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_ringing_that_stops_before_the_offer_is_a_missed_call(country: str) -> None:
+    bench = Bench(country, answer_after_rings=3).burst().run(600).fsk(Party("5551234")).run(10_000)
+    missed = bench.one(s.Missed)
+    assert (missed.caller.number, missed.rings) == ("5551234", 1)
+    assert bench.state == "IDLE" and not bench.all(s.Ended)
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_caller_who_leaves_while_offered_ends_the_leg(country: str) -> None:
+    bench = Bench(country).ring(3).run(10_000)
+    ended = bench.one(s.Ended)
+    assert (ended.cause, ended.by_far, ended.evidence.kind) == (Cause.CANCELLED, True, "ring-stopped")
+    assert bench.state == "IDLE" and not bench.all(s.Missed) and s.Drive(1) not in bench.actions
+
+
+def test_declined_ringing_is_left_to_ring_and_not_offered_again() -> None:
+    bench = Bench("CN").ring(2).send(s.HangUp, Cause.REJECTED)
+    assert bench.one(s.Ended).by_far is False
+    bench.ring(3)
+    assert bench.state == "RINGING" and len(bench.all(s.Offered)) == 1
+    bench.run(10_000)
+    assert bench.state == "IDLE" and len(bench.all(s.Ended)) == 1
+
+
+def test_answer_goes_off_hook_with_a_fresh_canceller() -> None:
+    bench = Bench("CN").ring(2).send(s.Answer)
+    names = [type(action).__name__ for action in bench.actions[-3:]]
+    assert names == ["OpenAudio", "Detect", "Drive"] and bench.hook() == s.LINE_OFF_HOOK
+    bench.run(30).fact(s.LoopCurrent, True, 24.0).run(300)
+    assert bench.one(s.Answered).evidence.kind == "off-hook"
+
+
+def test_ringing_without_end_is_a_line_fault() -> None:
+    bench = Bench("CN").fact(s.RingBurst, True).run(61_000)
+    assert bench.state == "NO_LINE" and bench.all(s.StateChanged)[-1].state == "fault"
+    bench.fact(s.RingBurst, False).run(2000)
+    assert bench.state == "IDLE"
+
+
+def test_message_waiting_signal_is_no_call() -> None:
+    bench = Bench("UK").fact(s.FskMessage, callerid.build_waiting(True)).run(1000)
+    assert bench.one(s.MessageWaiting).on and bench.state == "IDLE"
+
+
+# --- release ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_busy_tone_ends_a_call_from_outside(country: str) -> None:
+    bench = Bench(country).talk_in()
+    specs = {spec.name: spec for spec in bench.all(s.Detect)[-1].tones}
+    assert specs["busy"].cycles == 3
+    began = bench.now
+    bench.run(2100).fact(s.ToneHeard, "busy", 3, began)
+    ended = bench.one(s.Ended)
+    assert (ended.cause, ended.by_far, ended.evidence.kind) == (Cause.NORMAL, True, "busy-tone")
+    assert str(began) in ended.evidence.detail
+    assert bench.hook() == s.LINE_ON_HOOK and bench.state == "RELEASING"
+    assert bench.run(2000).state == "IDLE"
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_loop_loss_ends_a_call_after_its_time_and_not_before(country: str) -> None:
+    bench = Bench(country, loop_drop_release_ms=250).talk_in().fact(s.LoopCurrent, False)
+    bench.run(240)
+    assert bench.state == "TALKING"
+    bench.run(20)
+    ended = bench.one(s.Ended)
+    assert (ended.evidence.kind, ended.by_far) == ("loop-drop", True)
+
+
+@pytest.mark.parametrize("dip", [20, 50, 120])
+def test_dips_of_the_loop_are_no_release(dip: int) -> None:
+    bench = Bench("US").talk_in()
+    for _ in range(5):
+        bench.fact(s.LoopCurrent, False).run(dip).fact(s.LoopCurrent, True).run(500)
+    assert bench.state == "TALKING" and bench.machine.state.suspect is (dip > 50)
+
+
+def test_current_missing_right_after_answer_is_a_transient() -> None:
+    bench = Bench("CN").ring(2).send(s.Answer).run(20).fact(s.LoopCurrent, True).run(200).fact(s.LoopCurrent, False).run(400)
+    assert bench.fact(s.LoopCurrent, True).run(2000).state == "TALKING"
+
+
+def test_reversal_ends_an_answered_call_but_the_answers_own_does_not() -> None:
+    bench = Bench("CN").ring(2).send(s.Answer).run(20).fact(s.LoopCurrent, True).run(300).fact(s.Polarity, True).run(2000)
+    assert bench.state == "TALKING"
+    ended = bench.fact(s.Polarity, False).one(s.Ended)
+    assert (ended.evidence.kind, ended.by_far) == ("polarity", True)
+
+
+def test_reversal_means_nothing_where_it_is_not_configured() -> None:
+    assert Bench("CN", polarity_release=False).talk_in().fact(s.Polarity, True).run(5000).state == "TALKING"
+
+
+def test_dial_tone_in_a_call_is_a_release() -> None:
+    bench = Bench("US").talk_in()
+    dial = next(spec for spec in bench.all(s.Detect)[-1].tones if spec.name == "dial")
+    assert dial.cycles == 30
+    assert bench.tone("dial", 30).one(s.Ended).evidence.kind == "dial-tone"
+
+
+def test_silence_is_the_last_resort_and_earlier_after_half_a_sign() -> None:
+    plain = Bench("CN").talk_in().run(59_000).fact(s.Voice, True).run(100).fact(s.Voice, False).run(1_799_000)
+    assert plain.state == "TALKING"
+    assert plain.run(2000).one(s.Ended).evidence == Evidence("silence", 0.4, "no voice for 1800000 ms")
+    hinted = Bench("CN").talk_in().fact(s.LoopCurrent, False).run(120).fact(s.LoopCurrent, True).run(59_000)
+    assert hinted.state == "TALKING"
+    assert hinted.run(2000).one(s.Ended).evidence.confidence == 0.6
+
+
+def test_who_hung_up_first_is_known_when_both_do() -> None:
+    ours = Bench("CN").talk_in().send(s.HangUp, Cause.NORMAL)
+    assert ours.one(s.Ended).by_far is False and ours.one(s.Ended).evidence.kind == "command"
+    theirs = Bench("CN").talk_in().fact(s.LoopCurrent, False).run(100).send(s.HangUp, Cause.NORMAL)
+    assert theirs.one(s.Ended).by_far is True and theirs.one(s.Ended).evidence.kind == "loop-drop"
+
+
+def test_guard_time_keeps_the_line_from_being_seized() -> None:
+    bench = Bench("CN").talk_in().send(s.HangUp)
+    bench.run(1900)
+    assert not bench.machine.allows(s.Dial)
+    assert bench.run(200).machine.allows(s.Dial)
+
+
+def test_new_call_in_the_guard_time_is_taken() -> None:
+    bench = Bench("CN", caller_id="none").talk_in().send(s.HangUp).run(700).ring(2)
+    assert len(bench.all(s.Offered)) == 2
+
+
+def test_flash_breaks_the_loop_for_the_countrys_time() -> None:
+    bench = Bench("US").talk_in()
+    start = bench.now
+    bench.send(s.Flash).fact(s.LoopCurrent, False).run(550)
+    assert [drive.code for drive in bench.all(s.Drive)[-2:]] == [s.LINE_ON_HOOK, s.LINE_OFF_HOOK]
+    assert bench.now - start == 550
+    assert bench.run(40).fact(s.LoopCurrent, True).run(3000).state == "TALKING"
+
+
+def test_line_that_does_not_come_back_after_a_flash_is_released() -> None:
+    bench = Bench("US").talk_in().send(s.Flash).run(20).fact(s.LoopCurrent, False).run(3000)
+    assert bench.one(s.Ended).evidence.kind == "loop-drop"
+
+
+def test_keys_of_the_caller_are_told() -> None:
+    assert [key.digit for key in Bench("CN").talk_in().keys("12#").all(s.Key)] == ["1", "2", "#"]
+
+
+# --- outgoing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_outgoing_call_waits_for_dial_tone_pauses_and_dials(country: str) -> None:
+    bench = Bench(country)
+    bench.send(s.Dial, "5551234")
+    assert bench.hook() == s.LINE_OFF_HOOK and not bench.all(s.SendDtmf)
+    bench.run(20).fact(s.LoopCurrent, True).run(1500)
+    assert bench.state == "WAIT_DIAL_TONE"
+    heard = bench.now
+    bench.tone("dial", 5).run(200)
+    assert not bench.all(s.SendDtmf)
+    bench.run(150)
+    sent = bench.one(s.SendDtmf)
+    assert sent.digits == "5551234" and sent.level_dbm0 == bench.profile.dtmf_high_dbm0
+    assert 200 <= bench.now - heard <= 500
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_ringback_then_voice_is_an_answer(country: str) -> None:
+    bench = Bench(country).talk_out()
+    assert bench.one(s.Ringing) and bench.one(s.EarlyAudio)
+    assert bench.one(s.Answered).evidence == Evidence("voice", 0.85, "voice after ringback")
+
+
+def test_ringback_that_stops_is_an_answer_with_less_confidence() -> None:
+    bench = Bench("CN").dialled().tone("ringback", 1).run(5000).fact(s.ToneStopped, "ringback").run(3100)
+    assert bench.one(s.Answered).evidence.kind == "ringback-stopped" and bench.one(s.Answered).evidence.confidence == 0.6
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_ringback_heard_as_voice_is_no_answer(country: str) -> None:
+    bench = Bench(country).dialled()
+    for index in range(4):
+        for phase, ms in enumerate(bench.profile.tone("ringback").cadence_ms):
+            bench.fact(s.Voice, phase % 2 == 0).run(ms)
+        bench.fact(s.ToneHeard, "ringback", index + 1, bench.now - 5000)
+    assert bench.state == "WAIT_ANSWER"
+
+
+def test_speech_over_missed_ringback_is_an_answer() -> None:
+    assert Bench("CN").dialled().run(3000).fact(s.Voice, True).run(2500).one(s.Answered).evidence.kind == "voice"
+    bench = Bench("CN").dialled()
+    for _ in range(3):
+        bench.fact(s.Voice, True).run(400).fact(s.Voice, False).run(300)
+    assert bench.one(s.Answered).evidence.kind == "voice"
+
+
+def test_nothing_recognised_is_an_answer_of_little_confidence() -> None:
+    assert Bench("CN").dialled().run(31_000).one(s.Answered).evidence.confidence == 0.3
+
+
+def test_polarity_answer_waits_for_the_reversal_and_the_next_is_the_release() -> None:
+    bench = Bench("CN", polarity_answer=True).dialled().run(100).fact(s.Polarity, True).run(100).fact(s.Polarity, False).run(1000)
+    assert bench.state == "WAIT_ANSWER"
+    bench.fact(s.Voice, True).run(5000).fact(s.Voice, False)
+    assert bench.state == "WAIT_ANSWER"
+    bench.fact(s.Polarity, True)
+    assert bench.one(s.Answered).evidence.kind == "polarity"
+    ended = bench.run(3000).fact(s.Polarity, False).one(s.Ended)
+    assert (ended.evidence.kind, ended.cause) == ("polarity", Cause.NORMAL)
+
+
+@pytest.mark.parametrize(("tone", "cause"), [("busy", Cause.BUSY), ("congestion", Cause.CONGESTION), ("unobtainable", Cause.UNREACHABLE)])
+def test_tones_that_refuse_the_call(tone: str, cause: Cause) -> None:
+    ended = Bench("CN").dialled().run(2000).tone(tone).one(s.Ended)
+    assert ended.cause is cause and ended.by_far
+
+
+def test_no_answer_ends_after_the_ring_time() -> None:
+    bench = Bench("CN").dialled(ring_ms=20_000)
+    for _ in range(3):
+        bench.tone("ringback", 1).run(5000)
+    bench.run(6000)
+    assert bench.one(s.Ended).cause is Cause.NO_ANSWER and not bench.one(s.Ended).by_far
+
+
+def test_no_dial_tone_is_a_fault_of_the_line() -> None:
+    bench = Bench("CN").send(s.Dial, "110").run(20).fact(s.LoopCurrent, True).run(6000)
+    assert bench.one(s.Ended).cause is Cause.NO_DIAL_TONE and bench.machine.state.fault == "no dial tone"
+
+
+def test_emergency_call_dials_without_dial_tone() -> None:
+    bench = Bench("CN").send(s.Dial, "110", emergency=True).run(20).fact(s.LoopCurrent, True).run(2000)
+    assert bench.one(s.SendDtmf).digits == "110"
+
+
+def test_no_loop_current_is_a_line_fault() -> None:
+    bench = Bench("CN").send(s.Dial, "110").run(50).fact(s.LoopCurrent, False).run(2000)
+    assert bench.one(s.Ended).cause is Cause.LINE_FAULT
+
+
+def test_glare_gives_the_line_to_the_incoming_call() -> None:
+    bench = Bench("CN").send(s.Dial, "5551234").run(120).fact(s.RingBurst, True)
+    ended, offer = bench.one(s.Ended), bench.one(s.Offered)
+    assert ended.cause is Cause.CONGESTION and "glare" in ended.evidence.detail and offer.rings == 1
+    bench.run(200).send(s.Answer).run(100)
+    assert bench.state == "TALKING" and not bench.all(s.SendDtmf)
+    bench.run(2000).tone("busy").run(3000)
+    assert len(bench.all(s.Ended)) == 2 and bench.state == "IDLE"
+
+
+def test_glare_that_nobody_takes_is_released() -> None:
+    bench = Bench("CN").send(s.Dial, "5551234").run(120).fact(s.RingBurst, True).run(21_000)
+    assert bench.all(s.Ended)[-1].cause is Cause.NO_ANSWER
+    bench.fact(s.RingBurst, False).run(3000)
+    assert bench.state == "IDLE"
+
+
+def test_dial_string_pauses_and_waits_again() -> None:
+    bench = Bench("CN").send(s.Dial, "9w123p45").run(20).fact(s.LoopCurrent, True).run(700).tone("dial", 5).run(400)
+    assert bench.all(s.SendDtmf)[-1].digits == "9"
+    bench.run(200).fact(s.PlayerDone, bench.all(s.SendDtmf)[-1].token)
+    assert bench.state == "WAIT_DIAL_TONE"
+    bench.run(500).tone("dial", 5).run(400)
+    assert bench.all(s.SendDtmf)[-1].digits == "123"
+    bench.run(600).fact(s.PlayerDone, bench.all(s.SendDtmf)[-1].token).run(1900)
+    assert len(bench.all(s.SendDtmf)) == 2
+    bench.run(200)
+    assert bench.all(s.SendDtmf)[-1].digits == "45"
+
+
+def test_dialling_goes_on_when_media_does_not_confirm() -> None:
+    bench = Bench("CN").send(s.Dial, "110").run(20).fact(s.LoopCurrent, True).run(700).tone("dial", 5).run(5000)
+    assert bench.state == "WAIT_ANSWER"
+
+
+# --- health -------------------------------------------------------------------------------------------------------------
+
+
+def test_line_without_battery_leaves_service_after_a_second() -> None:
+    bench = Bench("CN").fact(s.Battery, False, 0.0).run(900)
+    assert bench.state == "IDLE"
+    assert bench.run(200).state == "NO_LINE" and not bench.machine.allows(s.Dial)
+    bench.fact(s.Battery, True, 48.0).run(400)
+    assert bench.state == "IDLE"
+    assert [change.state for change in bench.all(s.StateChanged)] == ["idle", "fault", "idle"]
+
+
+def test_parallel_telephone_keeps_the_line_from_being_seized() -> None:
+    bench = Bench("CN").fact(s.Battery, True, 8.0)
+    assert bench.state == "IN_USE" and not bench.machine.allows(s.Dial)
+    assert bench.fact(s.Battery, True, 19.0).state == "IN_USE"
+    assert bench.fact(s.Battery, True, 48.0).state == "IDLE"
+
+
+def test_illegal_intention_names_state_and_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="Answer in state IDLE"):
+        Bench("CN").send(s.Answer)
+    with pytest.raises(LocalProtocolError, match="dial string"):
+        Bench("CN").send(s.Dial, "call me")
+
+
+# --- adoption -----------------------------------------------------------------------------------------------------------
+
+
+def again(bench: Bench, facts: FxoFacts, gap: int) -> Bench:
+    """The machine of a new process on the same line."""
+    bench.now += gap
+    bench.machine = Fxo.restore(bench.machine.config, bench.machine.profile, bench.machine.snapshot())
+    bench.actions.clear()
+    bench.events.clear()
+    bench.machine.attach(facts, bench.now)
+    bench.drain()
+    return bench
+
+
+def test_adopted_call_is_neither_driven_nor_reset() -> None:
+    bench = again(Bench("CN").talk_in(), FxoFacts(battery=True, reversed=False, loop=True), 2000)
+    assert bench.state == "TALKING" and not bench.actions
+    assert bench.tone("busy").one(s.Ended).by_far
+
+
+def test_hang_up_during_the_gap_is_acted_on() -> None:
+    lost = again(Bench("CN").talk_in(), FxoFacts(loop=False), 1500).run(1000)
+    assert lost.one(s.Ended).evidence.kind == "loop-drop" and lost.hook() == s.LINE_ON_HOOK
+    reversed_ = again(Bench("CN").talk_in(), FxoFacts(loop=True, reversed=True), 1500)
+    assert reversed_.one(s.Ended).evidence.kind == "polarity"
+
+
+def test_ringing_goes_on_over_the_gap() -> None:
+    bench = again(Bench("CN").ring(2), FxoFacts(ringing=False), 1500)
+    assert bench.state == "RINGING" and not bench.all(s.Ended)
+    assert bench.run(12_000).one(s.Ended).cause is Cause.CANCELLED
+
+
+def test_snapshot_that_is_none_is_refused() -> None:
+    for bad in (b"", b"\xff\x00", msgspec.msgpack.encode({"state": "DANCING"})):
+        with pytest.raises(RemoteProtocolError):
+            Fxo.restore(FxoLine(), profile("CN"), bad)
+
+
+# --- the table ----------------------------------------------------------------------------------------------------------
+
+
+def test_table_is_whole() -> None:
+    assert tables.faults(Fxo) == []
+
+
+def test_diagram_names_every_state() -> None:
+    diagram = tables.mermaid("fxo")
+    assert all(state in diagram for state in FXO_TABLE) and "stateDiagram-v2" in diagram
+
+
+INPUTS: list[Any] = [
+    lambda at: s.RingBurst(at, True), lambda at: s.RingBurst(at, False), lambda at: s.Battery(at, True, 48.0),
+    lambda at: s.Battery(at, False, 0.0), lambda at: s.Battery(at, True, 9.0), lambda at: s.Polarity(at, True),
+    lambda at: s.Polarity(at, False), lambda at: s.LoopCurrent(at, True, 20.0), lambda at: s.LoopCurrent(at, False, 0.0),
+    lambda at: s.FskMessage(at, callerid.build_mdmf(Party("5551234"))), lambda at: s.FskMessage(at, b"\x80"),
+    lambda at: s.Digit(at, "D"), lambda at: s.Digit(at, "5"), lambda at: s.Digit(at, "C"),
+    lambda at: s.ToneHeard(at, "dial", 5, at - 500), lambda at: s.ToneHeard(at, "busy", 3, at - 2100),
+    lambda at: s.ToneHeard(at, "ringback", 1, at - 5000), lambda at: s.ToneStopped(at, "ringback"), lambda at: s.ToneStopped(at, "dial"),
+    lambda at: s.Voice(at, True), lambda at: s.Voice(at, False), lambda at: s.PlayerDone(at, 1), lambda at: s.PlayerDone(at, 2),
+    lambda at: s.Answer(at), lambda at: s.HangUp(at), lambda at: s.Dial(at, "110p5w6"), lambda at: s.Flash(at), lambda at: s.SendDigits(at, "1"),
+]  # fmt: skip
+
+
+def representatives() -> dict[str, Bench]:
+    """One line in each state of the table."""
+    benches = [Bench(), Bench().fact(s.Battery, False, 0.0).run(1100), Bench().fact(s.Battery, True, 8.0), Bench().ring(2)]
+    benches += [Bench().ring(2).send(s.Answer), Bench().send(s.Dial, "110"), Bench().send(s.Dial, "110").run(600)]
+    benches += [Bench().send(s.Dial, "110").run(600).tone("dial", 5).run(400), Bench().dialled(), Bench().talk_in()]
+    benches += [Bench().talk_in().send(s.HangUp), Bench().talk_in().send(s.HangUp).run(400)]
+    return {bench.state: bench for bench in benches}
+
+
+def test_every_input_in_every_state_keeps_to_the_table() -> None:
+    found = representatives()
+    assert set(found) == set(FXO_TABLE)
+    for state in FXO_TABLE:
+        for make in INPUTS:
+            bench = representatives()[state]
+            given_ = make(bench.now)
+            if isinstance(given_, s.Intention) and not isinstance(given_, s.HangUp) and not bench.machine.allows(type(given_)):
+                with pytest.raises(LocalProtocolError):
+                    bench.machine.send(given_)
+                continue
+            (bench.machine.send if isinstance(given_, s.Intention) else bench.machine.receive)(given_)
+            bench.drain()
+            settle(bench, f"{state} {given_}")
+
+
+def settle(bench: Bench, what: str = "") -> None:
+    """Whatever happened before: a quiet line with battery is at rest within 120 s, and every call has ended once."""
+    quiet = (s.RingBurst, False), (s.LoopCurrent, False), (s.Battery, True, 48.0), (s.Voice, False)
+    for kind, *values in quiet:
+        bench.fact(kind, *values)  # type: ignore[arg-type]
+    bench.run(120_000)
+    bench.fact(s.Battery, True, 48.0).run(1000)
+    assert bench.state in ("IDLE", "NO_LINE"), f"{what}: {bench.state}"
+    assert not bench.machine.state.call and bench.hook() == s.LINE_ON_HOOK
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(range(len(INPUTS))), st.integers(0, 7000)), max_size=40), st.sampled_from(COUNTRIES),
+       st.booleans(), st.integers(1, 3))
+def test_no_sequence_of_inputs_sticks_a_line(steps: list[tuple[int, int]], country: str, polarity: bool, rings: int) -> None:
+    bench = Bench(country, polarity_answer=polarity, answer_after_rings=rings)
+    calls = 0
+    for index, wait in steps:
+        given_ = INPUTS[index](bench.now)
+        if isinstance(given_, s.Intention):
+            if isinstance(given_, s.HangUp) or bench.machine.allows(type(given_)):
+                try:
+                    bench.machine.send(given_)
+                    calls += isinstance(given_, s.Dial)
+                except LocalProtocolError:
+                    pass                                     # answer of a declined or unoffered ring
+        else:
+            bench.machine.receive(given_)
+        bench.drain()
+        assert (bench.hook() == s.LINE_OFF_HOOK) <= (bench.state in OFF_HOOK)
+        bench.run(wait)
+        if index % 7 == 0:
+            bench.machine = Fxo.restore(bench.machine.config, bench.machine.profile, bench.machine.snapshot())
+    settle(bench)
+    calls += len(bench.all(s.Offered))
+    assert len(bench.all(s.Ended)) == calls
