@@ -7,7 +7,6 @@ import secrets as random_source
 import string
 import tomllib
 import zoneinfo
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -15,11 +14,13 @@ import msgspec
 from msgspec import Struct
 
 import firmware
-from firmware.config.board import Board, parse_board
+from firmware.call.speech import LANGUAGES, Catalogue, PromptText, missing, parse_catalogue
+from firmware.config.board import Board
 from firmware.config.model import board_name, check
-from firmware.config.problems import Problem, suggest
+from firmware.config.problems import Problem, shown, suggest
 from firmware.config.schema.tree import Config
 from firmware.errors import ConfigError, StoreError
+from firmware.hal.board import board_folders, load_board
 from firmware.store.files import write_atomic
 
 ROOT = Path(firmware.__file__).resolve().parent.parent
@@ -38,11 +39,6 @@ class Site(Struct, frozen=True):
     missing_clips: list[str]
 
 
-def boards_folder() -> Path:
-    """Where the boards are described; the environment variable BRANCHPBX_BOARDS overrides it."""
-    return Path(os.environ.get("BRANCHPBX_BOARDS") or ROOT / "board")
-
-
 def prompts_folder() -> Path:
     """Where the built prompt clips are; the environment variable BRANCHPBX_PROMPTS overrides it."""
     return Path(os.environ.get("BRANCHPBX_PROMPTS") or ROOT / "build" / "prompts")
@@ -56,32 +52,36 @@ def read_site(path: Path) -> Site:
     except OSError as error:
         problem = Problem(file, "file", "", f"cannot be read ({error.strerror})", "name a readable file with --config FILE")
         return Site(file, None, None, [problem], [])
-    name = board_name(data)
     problems: list[Problem] = []
     board: Board | None = None
+    name = board_name(data)
     try:
-        board_file = boards_folder() / name / "board.toml"
-        if name and "/" not in name:
-            board = parse_board(board_file.read_bytes(), str(board_file))
-    except OSError:
-        known = [entry.parent.name for entry in boards_folder().glob("*/board.toml")]
-        problems.append(Problem(file, "board", f'"{name}"', "is not a board", suggest(name, known)))
+        board = load_board(name)
     except ConfigError as error:
-        problems.append(Problem(file, "board", f'"{name}"', f"has a wrong description ({error})", "restore the board folder"))
-    texts = prompt_texts()
-    config, found = check(data, file=file, board=board, zones=zoneinfo.available_timezones(), prompts=set().union(*texts.values()))
+        known = [
+            folder.name for where in board_folders() if where.is_dir() for folder in where.iterdir() if (folder / "board.toml").is_file()
+        ]
+        problems.append(Problem(file, "board", shown(name), f"is not a board that can be used ({error})", suggest(name, known)))
+    texts = catalogue()
+    config, found = check(data, file=file, board=board, zones=zoneinfo.available_timezones(), prompts=texts.ids)
     problems += found
     if problems:
         return Site(file, None, None, problems, [])
     return Site(file, config, board, [], missing_clips(config, texts) if config is not None else [])
 
 
-def prompt_texts() -> dict[str, set[str]]:
-    """Prompt ids of each language that has a text file."""
-    return {
-        path.stem: set(tomllib.loads(path.read_text("utf-8")))
-        for path in sorted((Path(firmware.__file__).parent / "prompts").glob("[a-z][a-z].toml"))
-    }
+def catalogue() -> Catalogue:
+    """Every prompt text of the product. Raises StoreError when the distribution is damaged."""
+    folder = Path(firmware.__file__).parent / "prompts"
+    try:
+        return parse_catalogue(
+            {
+                language: msgspec.convert(tomllib.loads((folder / f"{language}.toml").read_text("utf-8")), dict[str, PromptText])
+                for language in LANGUAGES
+            }
+        )
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder}: the prompt texts cannot be used ({error}); install the product again") from error
 
 
 def clips() -> dict[str, Path]:
@@ -90,24 +90,12 @@ def clips() -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob("**/*.wav"))}
 
 
-def missing_clips(config: Config, texts: Mapping[str, set[str]]) -> list[str]:
-    """Clips that this configuration would play and that are not there, each with what happens instead."""
+def missing_clips(config: Config, texts: Catalogue) -> list[str]:
+    """Clips that this configuration would play and that are not there; prompts then use their variant without it, or a tone."""
     have = clips()
-    missing: list[str] = []
-    for language in config.site.languages:
-        for prompt in sorted(texts.get(language, set())):
-            begins = f"{language}/{prompt}"
-            if begins not in have and not any(name.startswith(begins + ".") for name in have):
-                missing.append(f"{begins}: no clip is built; run `make prompts`")
-        company = config.site.company_clip
-        if company and f"{language}/{company}" not in have:
-            missing.append(f"{language}/{company} (site.company_clip): prompts use their variant without the company name")
-    missing += [
-        f"{queue.music} (queues.{name}.music): callers would wait without music; run `make prompts`"
-        for name, queue in config.queues.items()
-        if queue.music not in have
-    ]
-    return missing
+    named = [config.site.company_clip] if config.site.company_clip else []
+    music = {queue.music for queue in config.queues.values()} - set(have)
+    return sorted({*missing(texts, config.site.languages, have, named), *music})
 
 
 def start_of_world(text: str | None, config: Config) -> int | str | None:

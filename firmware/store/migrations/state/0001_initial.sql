@@ -11,3 +11,15 @@ CREATE TABLE kept (
     wall_ms INTEGER NOT NULL,              -- Unix time in ms when it was written
     base_ms INTEGER NOT NULL               -- Unix time in ms of engine time 0 when it was written
 ) WITHOUT ROWID;
+
+CREATE TABLE agents (
+    agent      TEXT PRIMARY KEY,
+    extension  TEXT NOT NULL DEFAULT '',   -- phone on which the agent is logged in, '' when out
+    state      TEXT NOT NULL,              -- out | ready | paused
+    reason     TEXT NOT NULL DEFAULT '',
+    since_ms   INTEGER NOT NULL,           -- Unix time in ms of the last change
+    idle_ms    INTEGER NOT NULL DEFAULT 0, -- Unix time in ms since when the agent is idle
+    offered    INTEGER NOT NULL DEFAULT 0,
+    answered   INTEGER NOT NULL DEFAULT 0,
+    unanswered INTEGER NOT NULL DEFAULT 0  -- offers in a row that were not answered
+) WITHOUT ROWID;
