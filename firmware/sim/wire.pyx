@@ -66,6 +66,13 @@ FEEDS = {FEED_OPEN: "open", FEED_ACTIVE: "active", FEED_ON_HOOK_TX: "on-hook-tx"
 PORTS = WORLD_PORTS
 
 
+def layout():
+    """Byte offsets of the segment's fields, for a stand-in of the media process."""
+    cdef world_segment *zero = NULL
+    return {"media_pid": <size_t>&zero.media_pid, "delivered": <size_t>&zero.delivered, "ticked": <size_t>&zero.ticked,
+            "drive": <size_t>&zero.drive[0], "capture": <size_t>&zero.capture[0][0][0], "playback": <size_t>&zero.playback[0][0][0]}
+
+
 cdef inline int16_t clip(float value) noexcept nogil:
     if value > 32767.0:
         return 32767

@@ -1,0 +1,261 @@
+"""The clock and the stage of the simulated world: blocks, timers, scripts, sockets, observations.
+
+Theory of operation. The only clock is the number of delivered blocks (10 ms each). At speed 100 a block is delivered on an
+absolute deadline of CLOCK_MONOTONIC; at any other speed the next block waits until media has ticked the previous one and,
+unless the speed is 0, until its own (scaled) deadline. Everything that happens in the world is a timer, a script (a generator that
+yields a wait) or a raised flag of a wire, all run between `Segment.begin` and `Segment.finish`, so one seed gives one day.
+Invariants: nothing here sleeps but `run`; every observation carries the world's milliseconds; Python runs per block only a
+few lines while nobody does anything.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import select
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from firmware.sim.wire import Segment, Wire
+
+log = logging.getLogger("branchpbx.sim")
+BLOCK_MS = 10
+BLOCK_NS = 10_000_000
+POLL_MS = 20
+HISTORY = 20000
+
+
+class Timer:
+    """A due action; `cancel()` makes it do nothing."""
+
+    __slots__ = ("action", "at")
+
+    def __init__(self, at: int, action: Callable[[], None] | None) -> None:
+        self.at = at
+        self.action = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+@dataclass
+class Until:
+    """A script's wait: until `condition()` is true, asked every `every_ms`, or `limit_ms` passed. Sends back which (bool)."""
+
+    condition: Callable[[], bool]
+    limit_ms: int = 0
+    every_ms: int = POLL_MS
+
+
+Wait = int | Until
+Script = Generator[Wait, bool, None]
+
+
+class Task:
+    """A running script."""
+
+    def __init__(self, name: str, script: Script) -> None:
+        self.name = name
+        self.script = script
+        self.done = False
+        self.error = ""
+        self.timer: Timer | None = None
+
+    def stop(self) -> None:
+        """End the script where it waits (its `finally` runs)."""
+        if not self.done:
+            self.done = True
+            if self.timer is not None:
+                self.timer.cancel()
+            self.script.close()
+
+
+class Pollable(Protocol):
+    """A socket owner that the world polls between blocks."""
+
+    def fileno(self) -> int: ...
+
+    def readable(self) -> None: ...
+
+
+class World:
+    """The stage. Parts add wires with `plug`, scripts with `spawn`, sockets with `poll`, per-block work with `each_block`."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.now = segment.block * BLOCK_MS
+        self.stopping = False
+        self.observations: list[dict[str, Any]] = []
+        self.watchers: list[Callable[[dict[str, Any]], None]] = []
+        self.each_block: list[Callable[[int], None]] = []
+        self.paused_ms = 0
+        self.xruns = 0
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._order = 0
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._sockets: dict[int, Pollable] = {}
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    @property
+    def wall_ms(self) -> int:
+        """Unix time in ms of the block in hand."""
+        return self.segment.wall_base_ms + self.now
+
+    def after(self, ms: float, action: Callable[[], None]) -> Timer:
+        """Run `action` in the block that begins `ms` from now (at least the next one)."""
+        timer = Timer(self.now + max(BLOCK_MS, int(ms)), action)
+        self._order += 1
+        heapq.heappush(self._heap, (timer.at, self._order, timer))
+        return timer
+
+    def spawn(self, name: str, script: Script) -> Task:
+        """Run a script from the next block on. A script that raises ends with `error` and an observation."""
+        task = Task(name, script)
+        task.timer = self.after(0, lambda: self._resume(task, False, first=True))
+        return task
+
+    def _resume(self, task: Task, result: bool, first: bool = False) -> None:
+        if task.done:
+            return
+        try:
+            wait = next(task.script) if first else task.script.send(result)
+        except StopIteration:
+            task.done = True
+            return
+        except Exception as error:  # a broken person must not stop the exchange for the others
+            task.done = True
+            task.error = f"{type(error).__name__}: {error}"
+            log.exception("script %s failed", task.name)
+            self.observe("script-failed", name=task.name, error=task.error)
+            return
+        if isinstance(wait, Until):
+            self._watch(task, wait, self.now + wait.limit_ms if wait.limit_ms else 0)
+        else:
+            task.timer = self.after(wait, lambda: self._resume(task, True))
+
+    def _watch(self, task: Task, wait: Until, limit: int) -> None:
+        if task.done:
+            return
+        if wait.condition():
+            task.timer = self.after(0, lambda: self._resume(task, True))
+        elif limit and self.now >= limit:
+            task.timer = self.after(0, lambda: self._resume(task, False))
+        else:
+            task.timer = self.after(wait.every_ms, lambda: self._watch(task, wait, limit))
+
+    # --- stage ------------------------------------------------------------------------------------------------------
+
+    def plug(self, wire: Wire, handler: Callable[[int], None]) -> None:
+        """Connect a wire; `handler(flags)` runs in the block that raised its flags."""
+        self.segment.connect(wire)
+        self._handlers[wire.slot] = handler
+
+    def poll(self, owner: Pollable) -> None:
+        self._sockets[owner.fileno()] = owner
+
+    def unpoll(self, owner: Pollable) -> None:
+        self._sockets.pop(owner.fileno(), None)
+
+    def observe(self, what: str, **facts: Any) -> None:
+        """Write down what happened, with the world's time, and tell those who watch."""
+        note: dict[str, Any] = {"at": self.now, "what": what, **facts}
+        self.observations.append(note)
+        if len(self.observations) > HISTORY:
+            del self.observations[: HISTORY // 4]
+        for watcher in list(self.watchers):
+            watcher(note)
+
+    def pause(self, ms: int) -> None:
+        """Fault: deliver nothing for `ms` of real time, as a card whose clock stopped would."""
+        self.paused_ms += ms
+
+    # --- run --------------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Deliver one block."""
+        segment = self.segment
+        self.now = segment.block * BLOCK_MS
+        told = segment.begin()
+        if told is not None:
+            for wire in told:
+                flags, wire.flags = wire.flags, 0
+                self._handlers[wire.slot](flags)
+        heap = self._heap
+        while heap and heap[0][0] <= self.now:
+            action = heapq.heappop(heap)[2].action
+            if action is not None:
+                action()
+        for work in self.each_block:
+            work(segment.block)
+        segment.finish()
+
+    def serve(self, timeout: float) -> None:
+        """Handle sockets that are readable within `timeout` seconds."""
+        if not self._sockets:
+            if timeout > 0:
+                time.sleep(timeout)
+            return
+        ready, _, _ = select.select(list(self._sockets), [], [], max(0.0, timeout))
+        for number in ready:
+            owner = self._sockets.get(number)
+            if owner is not None:
+                owner.readable()
+
+    def run(self) -> None:
+        """Deliver blocks until `stopping`."""
+        deadline = time.monotonic_ns()
+        speed = self.segment.speed
+        while not self.stopping:
+            if self.paused_ms:
+                self._sit_out()
+                deadline = time.monotonic_ns()
+            if self.segment.speed != speed:
+                speed, deadline = self.segment.speed, time.monotonic_ns()
+            self.step()
+            if speed == 100:
+                deadline += BLOCK_NS
+                late = time.monotonic_ns() - deadline
+                if late > 100 * BLOCK_NS:                 # the machine slept: do not race to catch up
+                    deadline += late
+                    self.xruns += 1
+                    self.segment.realign()
+                self._sleep_until(deadline)
+            else:
+                self._lockstep()
+                if speed:
+                    deadline += BLOCK_NS * 100 // speed
+                    now = time.monotonic_ns()
+                    if now < deadline:
+                        self._sleep_until(deadline)
+                    else:
+                        deadline = max(deadline, now - 5 * BLOCK_NS)
+
+    def _sleep_until(self, deadline: int) -> None:
+        while True:
+            left = deadline - time.monotonic_ns()
+            self.serve(max(0, left) / 1e9)
+            if left <= 0 or time.monotonic_ns() >= deadline or self.stopping:
+                return
+
+    def _lockstep(self) -> None:
+        """Virtual time: go on when media has ticked, or after 2 s without it (then media is gone or stuck)."""
+        while not self.segment.media_pid and not self.segment.ticked and not self.stopping:
+            self.serve(0.02)                              # time begins when media is there
+        give_up = time.monotonic_ns() + 2_000_000_000
+        while not self.segment.wait_ticked(5_000_000) and not self.stopping:
+            self.serve(0.0)
+            if time.monotonic_ns() > give_up:
+                self.xruns += 1
+                return
+        self.serve(0.0)
+
+    def _sit_out(self) -> None:
+        self.observe("world-paused", ms=self.paused_ms)
+        until = time.monotonic_ns() + self.paused_ms * 1_000_000
+        self.paused_ms = 0
+        self._sleep_until(until)
+        self.segment.realign()
+        self.xruns += 1
