@@ -319,7 +319,7 @@ class Contact:
         if any(one.path and one.samples < 0 for one in self.s.recordings):
             self.s.timers.setdefault("guard.recorded", self.now + rule("guard.recorded"))
             return
-        self.s.ended = self.now
+        self.s.ended = max([leg.ended for leg in self.s.legs.values()], default=self.now)
         self.s.timers.clear()
         self.move(Phase.ENDED)
         self.do(do.CloseContact())

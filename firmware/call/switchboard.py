@@ -359,6 +359,22 @@ class Switchboard:
         self._changed(state, before, now)
         self._settle(now)
 
+    def abandon(self, contact: str, evidence: Evidence, now: int) -> None:
+        """Close a contact whose state can no longer be trusted: legs booked as over, floor cleaned, record written."""
+        state = self.contacts.get(contact)
+        if state is None:
+            return
+        self.floor.leave(contact, now)
+        for leg in state.live_legs:
+            leg.ended, leg.cause, leg.evidence = now, Cause.SYSTEM, evidence
+            self.act(contact, do.CloseLeg(leg.id))
+        state.offers.clear()
+        state.timers.clear()
+        state.cause, state.evidence, state.ended, state.phase = Cause.SYSTEM, evidence, now, Phase.ENDED
+        self.floor.reconcile({one.id: one for one in self.contacts.values() if one.id != contact})
+        self.act(contact, do.CloseContact())
+        self._changed(state, "", now)
+
     def originate(self, extension: str, digits: str, now: int) -> str:
         """Ring a phone, then dial for it; the contact's id. Emergency numbers are refused: no tool may dial one."""
         if extension not in self.config.extensions:

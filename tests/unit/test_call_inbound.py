@@ -162,7 +162,7 @@ def test_agent_who_does_not_answer_is_paused_after_three_and_the_caller_keeps_th
     stage.run(70_000)
     assert stage.status("8001") == "paused"
     assert stage.board.floor.agent("8001").reason == "auto"
-    assert [one.contact for one in stage.board.floor.waiting("sales")][0] == stage.board.contact_of(first)
+    assert next(one.contact for one in stage.board.floor.waiting("sales")) == stage.board.contact_of(first)
     stage.phones["202"] = Phone()
     stage.log_in("8002", "202")
     stage.run(6_000)
@@ -255,7 +255,7 @@ def test_last_agent_logging_out_overflows_the_waiting() -> None:
     assert stage.heard[caller][-1] == "night.msg"
 
 
-@pytest.mark.parametrize("moment", range(0, 40))
+@pytest.mark.parametrize("moment", range(40))
 def test_caller_who_leaves_at_any_moment_leaves_nothing(moment: int) -> None:
     stage = Stage()
     stage.phones["201"] = Phone(answer_ms=5000)
@@ -273,7 +273,7 @@ def test_caller_who_leaves_at_any_moment_leaves_nothing(moment: int) -> None:
     assert stage.only().cause in (Cause.ABANDONED, Cause.NORMAL)
 
 
-@pytest.mark.parametrize("moment", range(0, 24))
+@pytest.mark.parametrize("moment", range(24))
 def test_state_restored_at_every_step_gives_the_same_outcome(moment: int) -> None:
     outcomes = []
     for restart in (False, True):
