@@ -343,6 +343,8 @@ class Fxs(Machine[FxsState]):
             return
         digits = state.digits + given.digit
         verdict = "complete" if digits in self.emergency else self.dial_check(digits)
+        if verdict == "impossible" and any(number.startswith(digits) for number in self.emergency):
+            verdict = "more"                                 # no plan may stand in the way of an emergency number
         if verdict == "impossible" and given.digit == "#" and state.digits:
             self._offer(state.digits)                        # "#" only ended the number
             return

@@ -292,7 +292,7 @@ def test_far_end_gone_opens_the_loop_then_gives_busy_tone(shows_open: bool) -> N
         bench.run(20).lift()
     bench.run(400)
     assert (bench.state, bench.tone()) == ("REORDER", "busy")
-    assert bench.put_down().run(300).state == "IDLE"
+    assert bench.put_down().run(900).state == "IDLE"
 
 
 def test_telephone_put_down_in_the_open_interval_is_idle_after_it() -> None:
