@@ -261,8 +261,8 @@ class Core:
             turn = self._loop.create_future()
             self._loop.call_later(0.02, turn.set_result, None)
             await turn
+        evidence = Evidence("command", 1.0, "the appliance was stopped")
         for contact in list(self.calls.board.contacts):
-            evidence = Evidence("command", 1.0, "the appliance was stopped")
             self.calls.command(lambda now, contact=contact: self.calls.board.abandon(contact, evidence, now))  # type: ignore[misc]
         await self._tcp.close()
         for database in (self._calls_db, self._state_db):

@@ -28,7 +28,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from firmware.app import privilege
@@ -54,6 +54,7 @@ EXIT_ESCALATED = 70
 IMAGE = ("asyncio", "sqlite3", "firmware.control.server", "firmware.control.client", "firmware.store.db", "firmware.runtime.supervisor")
 
 log = logging.getLogger("branchpbx.parent")
+Main = Callable[[Handover], int]
 
 
 def _now_ms() -> int:
@@ -79,9 +80,23 @@ class Child:
 
 
 class Parent:
-    """See the theory of operation above."""
+    """See the theory of operation above.
 
-    def __init__(self, site: Site, state: Path, bind: str, *, wall_base_ms: int | None = None, speed: int = 100) -> None:
+    `mains`: what the children run, by name; by default `firmware.app.<name>.main` and the simulated world.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        state: Path,
+        bind: str,
+        *,
+        wall_base_ms: int | None = None,
+        speed: int = 100,
+        mains: Mapping[str, Main] | None = None,
+        wedged_ms: int = WEDGED_MS,
+        backoff_ms: Sequence[int] = BACKOFF_MS,
+    ) -> None:
         if site.config is None or site.board is None:
             raise ValueError("the site has problems; refuse it before a parent is made")
         self._site = site
@@ -91,6 +106,9 @@ class Parent:
         self._bind = bind
         self._wall_base_ms = wall_base_ms
         self._speed = speed
+        self._mains = mains
+        self._wedged_ms = wedged_ms
+        self._backoff_ms = backoff_ms
         self._run = self._state / "run"
         self._children = {name: Child(name) for name in PROCESSES if name != "world" or site.board.seam == "world"}
         self._lock = -1
@@ -108,18 +126,18 @@ class Parent:
         self._take_lock()
         try:
             process_log.configure("parent", self._state / "log", stderr=True)
+            self._watch_signals()
             handover = self._handover = self._make_handover()
             self._write_endpoints(handover)
             for module in IMAGE:
                 importlib.import_module(module)
             gc.collect()
             gc.freeze()
-            self._watch_signals()
             log.info("started: state %s, SIP %s:%d", self._state, self._bind, handover.sip_udp.getsockname()[1])
             self._write_pid("parent", os.getpid())
             try:
                 for name in START_ORDER:
-                    if name in self._children:
+                    if name in self._children and not self._stopping:
                         self._start(self._children[name])
                 self._supervise()
             finally:
@@ -241,7 +259,10 @@ class Parent:
             process_log.configure(name, handover.state / "log", stderr=True)
             privilege.drop(name, handover.state)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-            status = _exec_world(handover) if name == "world" else _main_of(name)(handover)
+            if self._mains is not None:
+                status = self._mains[name](handover)
+            else:
+                status = _exec_world(handover) if name == "world" else _main_of(name)(handover)
         except SystemExit as leaving:
             status = leaving.code if isinstance(leaving.code, int) else 1
         except BaseException:
@@ -306,8 +327,8 @@ class Parent:
         assert handover is not None
         if child.name == "world":
             return  # it has no part in calls' signalling; its end is seen by its pid
-        if stale(handover.ring.heartbeat_ns(child.name), child.started_ms * 1_000_000, now * 1_000_000, WEDGED_MS):
-            log.error("%s (pid %d) shows no heartbeat for %d ms: killed", child.name, child.pid, WEDGED_MS)
+        if stale(handover.ring.heartbeat_ns(child.name), child.started_ms * 1_000_000, now * 1_000_000, self._wedged_ms):
+            log.error("%s (pid %d) shows no heartbeat for %d ms: killed", child.name, child.pid, self._wedged_ms)
             child.started_ms = now
             _kill(child.pid, signal.SIGKILL)
 
@@ -334,7 +355,7 @@ class Parent:
             child.restarts.popleft()
         recent = len(child.restarts)
         if recent <= INTENSITY:
-            child.retry_at = now + BACKOFF_MS[min(recent, len(BACKOFF_MS)) - 1]
+            child.retry_at = now + self._backoff_ms[min(recent, len(self._backoff_ms)) - 1]
         elif child.name in ("core", "media"):
             self._escalate(child, now)
         else:
@@ -356,7 +377,7 @@ class Parent:
             child.restarts.clear()
             if child.running:
                 _kill(child.pid, signal.SIGKILL)
-        cause.retry_at = now + BACKOFF_MS[-1]
+        cause.retry_at = now + self._backoff_ms[-1]
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -424,9 +445,9 @@ def _kill(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _main_of(name: str) -> Callable[[Handover], int]:
+def _main_of(name: str) -> Main:
     """Entry point of a forked child: `firmware.app.<name>.main`, imported in the child."""
-    main: Callable[[Handover], int] = importlib.import_module(f"firmware.app.{name}").main
+    main: Main = importlib.import_module(f"firmware.app.{name}").main
     return main
 
 
