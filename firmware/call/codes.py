@@ -33,7 +33,7 @@ def start_feature(c: Contact) -> None:
     if feature == "login":
         _login(c)
     elif feature == "echo_test":
-        c.say(c.s.a, "echo", Say("echo.start"), keys=True)
+        c.do(do.Loop(c.s.a))
     elif agent is None:
         _say_done(c, "agent.unknown")
     elif feature == "logout":
@@ -96,8 +96,6 @@ def coding(c: Contact, event: Input, what: str) -> None:
             c.gone(event, Cause.NORMAL)
         case Played() if what == "done":
             c.finish(Cause.NORMAL, Side.SYSTEM)
-        case Played() if what == "echo":
-            c.do(do.Loop(c.s.a))
         case Played() if what == "ask":
             c.timer("key", rule("code.wait"))
         case TimerFired(name="key"):

@@ -305,7 +305,9 @@ class Contact:
         """Ring an extension or dial on a line; the new leg's id. A silent driver is bounded by a guard timer."""
         line = endpoint.startswith("line/")
         known = self.desk.config.extensions.get(endpoint)
-        kind = LegKind.FXO if line else LegKind(known.kind) if known is not None else LegKind.SIP
+        # A jack without extension ("fxs/2") can have called an emergency number and be called back.
+        kind = LegKind.FXO if line else LegKind.FXS if endpoint.startswith("fxs/") else LegKind.SIP
+        kind = LegKind(known.kind) if known is not None else kind
         leg = Leg(self.desk.leg_id(), kind, endpoint, role, False, self.now, number=number, agent=agent)
         self.s.legs[leg.id] = leg
         self.do(do.OriginateLeg(leg.id, endpoint, number, caller, alert, ring_ms))

@@ -30,7 +30,7 @@ FAILED_PROMPT = {Cause.BUSY: "ext.busy", Cause.REJECTED: "ext.busy", Cause.NO_AN
 def attempt_for(c: Contact, target: Target, purpose: str) -> Attempt | None:
     """The attempt that reaches `target`; None where the target is not a telephone."""
     if isinstance(target, ToEmergency):
-        return Attempt(purpose, number=target.number, ring_ms=rule("dial.outside"), emergency=True)
+        return Attempt(purpose, [], target.number, Alert.EMERGENCY, rule("dial.outside"), emergency=True)
     if isinstance(target, ToOutside):
         lines = c.desk.free_lines(target.group)
         return Attempt(purpose, lines, target.number, Alert.NORMAL, rule("dial.outside"), group=target.group, last_cause=Cause.CONGESTION)

@@ -100,6 +100,10 @@ class Calls:
         self._deadline = -1
         self._audio = CallAudio(media, speak, tones)
         self._dirty: set[str] = set()
+        self._started = False
+        # What is published before `start` waits for it.
+        bus.subscribe((LegEvent, EndpointState), self._on_event)
+        media.subscribe(self._on_media)
 
     # --- start --------------------------------------------------------------------------------------------------------
 
@@ -132,8 +136,7 @@ class Calls:
                     self.board.floor.log_in(agent, extension, self._clock.now())
                     if state == "paused":
                         self.board.floor.pause(agent, reason, self._clock.now())
-        self._bus.subscribe((LegEvent, EndpointState), self._on_event)
-        self._media.subscribe(self._on_media)
+        self._started = True
         # Timers that fell due in the gap fire after the events of the gap: the clock runs them behind its event batch.
         self._work()
         return len(self.board.contacts)
@@ -230,7 +233,7 @@ class Calls:
             self._work()
 
     def _work(self) -> None:
-        if self._running:
+        if self._running or not self._started:
             return
         self._running = True
         try:
@@ -298,6 +301,15 @@ class Calls:
                 self._act(contact, action)
             except (EngineBusy, EngineRefused) as error:
                 log.error("contact %s: media refused %s: %s", contact, type(action).__name__, error)
+                if isinstance(action, do.Bridge):
+                    self._refused(contact)
+
+    def _refused(self, contact: str) -> None:
+        """People who cannot be joined must not sit in silence: the call ends; an emergency call is left to its people."""
+        state = self.board.contacts.get(contact)
+        if state is not None and not state.emergency:
+            self.board.hang_up(contact, self._clock.now())
+            self._inputs.append(None)
 
     def _state(self, contact: str) -> ContactState | None:
         return self.board.contacts.get(contact) or self._finals.get(contact)

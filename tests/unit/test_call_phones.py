@@ -6,7 +6,7 @@ import pytest
 
 from firmware.call import actions as do
 from firmware.call.events import EmergencyEnded, EmergencyStarted
-from firmware.call.model import Cause, EndpointState, Evidence, LegHeld, LegResumed, Side
+from firmware.call.model import Alert, Cause, EndpointState, Evidence, LegHeld, LegResumed, Side
 from firmware.call.state import Kind, Phase
 from firmware.config.schema.people import Extension
 from firmware.errors import NotAllowed
@@ -160,6 +160,8 @@ def test_emergency_goes_out_from_any_phone(digits: str, extension: str) -> None:
     stage.leave(leg)
     stage.run(1000)
     assert any(isinstance(event, EmergencyEnded) for event in stage.notices)
+    dialled = next(action for _, _, action in stage.done if isinstance(action, do.OriginateLeg))
+    assert dialled.alert is Alert.EMERGENCY
     assert stage.only().kind is Kind.EMERGENCY
     stage.at_rest()
 
@@ -318,7 +320,7 @@ def test_code_without_keys_ends_by_itself() -> None:
 def test_echo_test_loops_the_phone() -> None:
     stage = Stage()
     leg = stage.dial("201", "*43")
-    stage.run(PROMPT_MS + 500)
+    stage.run(100)
     assert any(isinstance(action, do.Loop) and action.leg == leg for _, _, action in stage.done)
     stage.leave(leg)
     stage.run(100)
