@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from firmware.app import views
 from firmware.app.handover import Handover
 from firmware.app.site import catalogue, clips
 from firmware.call.model import Evidence, LegKind
@@ -31,6 +32,7 @@ from firmware.control.builtin import Facts, attach
 from firmware.control.gate import Gate
 from firmware.control.server import Server
 from firmware.control.stream import EventStream
+from firmware.core import call_queries
 from firmware.core.agents import AgentStore
 from firmware.core.calls import Calls
 from firmware.core.journal import Journal
@@ -192,6 +194,8 @@ class Core:
             },
         )
         attach(self.gate, self.facts)
+        call_queries.attach(self.gate, self.calls, self.clock)
+        views.attach(self.gate, config=self._config, clock=self.clock, lines=self.lines, phones=self.phones, calls=self.calls)
 
     async def _listen(self) -> None:
         handover = self._handover
@@ -203,6 +207,10 @@ class Core:
         await self._server.start()
 
     # --- glue ---------------------------------------------------------------------------------------------------------
+
+    def _account_states(self) -> dict[str, str]:
+        states = {number: self.phones.state_of(number) for number, entry in self._config.extensions.items() if entry.kind == "sip"}
+        return states | {number: agent.status.value for number, agent in self.calls.board.floor.state.agents.items()}
 
     def _dial_check(self, extension: str, digits: str) -> Any:
         return self.calls.dial_check(extension, digits)

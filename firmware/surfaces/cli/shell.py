@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import msgspec
 
 from firmware.control.client import Client, CommandFailed, NotRunning
-from firmware.surfaces.cli.table import render
+from firmware.surfaces.cli.table import EMPTY, render
 from firmware.surfaces.cli.words import LOCAL, Line, NotUnderstood, Word, complete, parse
 
 TEXTS = {
@@ -203,7 +203,10 @@ class Shell:
         for _ in range(3):
             for event in kept:
                 _link(event, known)
-        self._write(self._filtered([_told(event) for event in kept if _concerns(event, known)], match))
+        told = [(event["at"], _told(event)) for event in kept if _concerns(event, known)]
+        signalling = self._signalling(about)
+        told += [(row["at"], _signal(row)) for row in signalling]
+        self._write(self._filtered([text for _, text in sorted(told, key=lambda entry: entry[0])] or [EMPTY[self.language]], match))
         if not self._terminal:
             return
         with Client(self._sockets[1]) as client:
@@ -212,6 +215,12 @@ class Shell:
                     _link(frame["event"], known)
                     if _concerns(frame["event"], known):
                         self._write(self._filtered([_told(frame["event"])], match), paged=False)
+
+    def _signalling(self, about: str) -> list[dict[str, Any]]:
+        """SIP messages and line events that core keeps of the call; none when it knows nothing of the name."""
+        with self._open() as client, contextlib.suppress(CommandFailed):
+            return list(client.request("show trace", {"call": about}))
+        return []
 
     # --- output -------------------------------------------------------------------------------------------------------
 
@@ -260,6 +269,11 @@ def _told(event: dict[str, Any]) -> str:
     rest = render({name: value for name, value in event.items() if name not in skip and value not in ("", None, [], {})})
     facts = "  ".join(" ".join(line.split()) for line in rest)
     return f"{event['at'] / 1000:12.3f}  {event['type']:<18} {facts}"
+
+
+def _signal(row: dict[str, Any]) -> str:
+    facts = render({"text": row["text"]})[0].removeprefix("text").strip()
+    return f"{row['at'] / 1000:12.3f}  {row['source'] + ' ' + row['direction']:<18} {row['leg']}  {facts}"
 
 
 def main(state: Path, command: str | None, language: str) -> int:
