@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 Ports belong to the drivers; this part knows which leg has which (`ports`). A conversation is an engine bridge (numbers 0 to
-63 are given out here), or a relay of RTP packets between two SIP phones where nothing needs their samples; a relay that
-media refuses (codecs differ) becomes a bridge. In-band keys are kept out of a bridge and passed on by the switchboard,
-which first looks whether they are a feature code. Invariant: a bridge number belongs to one contact, and is free with it.
+63 are given out here), or a relay of RTP packets between two SIP phones where nothing needs their samples (media mixes it as
+long as it cannot forward: other codec, a player); a relay that media refuses becomes a bridge. Keys are kept from the other
+side in both, and passed on by the switchboard, which first looks whether they are a feature code. Invariant: a bridge number belongs to one contact, and is free with it.
 """
 
 from __future__ import annotations
@@ -88,10 +88,6 @@ class CallAudio:
 
     # --- conversations ------------------------------------------------------------------------------------------------
 
-    def relayed(self, contact: str) -> bool:
-        """Whether the contact's two phones exchange packets directly (keys travel with them)."""
-        return contact in self._relays
-
     def bridge(self, contact: str, action: do.Bridge, sip: Sequence[str]) -> None:
         """Let two legs talk; `sip`: those of them that are SIP. Raises EngineBusy when no bridge is free."""
         if action.a not in self.ports or action.b not in self.ports:
@@ -108,7 +104,7 @@ class CallAudio:
 
     def _relay_failed(self, contact: str, a: int, b: int) -> None:
         if self._relays.get(contact) == (a, b):
-            log.info("contact %s: the phones use different codecs, their audio is mixed", contact)
+            log.info("contact %s: the relay was refused, the audio is mixed", contact)
             del self._relays[contact]
             self._join(contact, a, b)
 

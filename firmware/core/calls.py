@@ -374,8 +374,7 @@ class Calls:
             case do.HangUpLeg():
                 driver.hang_up(action.leg, action.cause)
             case do.SendDigits():
-                if not self._audio.relayed(contact):
-                    driver.send_digits(action.leg, action.digits)
+                driver.send_digits(action.leg, action.digits)
             case do.OriginateLeg():
                 driver.originate(
                     action.leg, action.endpoint, number=action.number, caller=action.caller, alert=action.alert, ring_ms=action.ring_ms
