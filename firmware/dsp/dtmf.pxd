@@ -32,12 +32,17 @@ cdef struct DtmfDet:
     int good                    # good frames in the run
     int length                  # frames from the run's first to its last good frame
     int bad                     # frames since the last good one
+    int age                     # frames of the run, good or bad
     int linked                  # the frame before was good: rotations may be summed
     float last_re[2]            # phasor of low and high tone in the last good frame
     float last_im[2]
     float turn_re[2]            # sum of frame-to-frame rotations: their angle is the frequency error
     float turn_im[2]
-    float turn_abs[2]
+    float line_re[2][8]         # phasors of the last good frames, turned back to the frame of the first; slot = frame of the run & 7
+    float line_im[2][8]
+    float line_power[8]         # signal power of those frames; negative: no good frame
+    float spin_re[2]            # turns back to the first frame
+    float spin_im[2]
     float before                # power of the last bad frame
     double power[2]             # sum of tone powers over good frames
     double total                # sum of signal power over good frames

@@ -5,13 +5,14 @@ Input (halved to 8 kHz when it comes at 16) passes a high-pass that stops dial t
 670 Hz) and is cut into frames of 5 ms. Eight correlators run per frame; two frames joined coherently pick the low and the
 high tone. For that pair the frame is explained by least squares as two sinusoids at the nominal frequencies:
 
-* explained energy over frame energy is the purity; a frame is *good* at 0.75 or more with a sane level and twist. Speech
-  rarely stays that pure for six frames, and a neighbouring key's pair explains less than 0.65;
+* explained energy over frame energy is the purity; a frame is *good* at 0.75 or more with a sane level and twist, if no other pair
+  explains it better;
 * the phase turn of each sinusoid from frame to frame is its frequency error, exact to less than 1 Hz over a digit, so the
   +-1.5 % accepted and +-3.5 % refused by Q.24 are told apart by a limit of 2.5 % without long filters.
 
-A run of six good frames (at least 30 ms of full tone: 40 ms always pass, 25 ms never) confirms the digit, if mean purity, twist,
-frequency error and steadiness of phase and level agree. The digit ends after 25 ms without it or when another pair has taken
+A run of six good frames (at least 30 ms of full tone: 40 ms always pass, 25 ms never) may confirm the digit. The last eight frames are
+then summed in phase: the two lines must hold 0.86 of all power (noise at 9 dB leaves that, formants and their harmonics do not) and
+each must be 0.97 coherent, that is steady in level and phase. This is what keeps speech out. The digit ends after 25 ms without it or when another pair has taken
 over for two frames, so breaks of 10 ms are bridged and pauses of 40 ms separate digits.
 `tentative` rises with the second good frame, 10 to 15 ms into the tone, and falls with the end or when the run fails.
 `twist_db` is low minus high level: accepted from -7 to +10 dB (Q.24 asks -4 to +8).
@@ -38,13 +39,14 @@ cdef enum:
 cdef double POWER_0DBM0 = 22750.0 * 22750.0 / 2.0
 cdef double FLOOR = POWER_0DBM0 * 3.98e-5               # -44 dBm0, both tones
 cdef double FRAME_PURE = 0.75
-cdef double RUN_PURE = 0.80
+cdef double RUN_PURE = 0.86
 cdef double FRAME_TWIST = 20.0                          # 13 dB: a frame may be worse than the whole
 cdef double NORMAL_TWIST = 10.0                         # +10 dB as a power ratio
 cdef double REVERSE_TWIST = 0.2                         # -7 dB
 cdef double FREQUENCY_LIMIT = 0.025
-cdef double COHERENCE = 0.90
+cdef double COHERENCE = 0.97
 cdef double STEADY = 0.1                                # weakest to strongest good frame, power
+cdef double FIRST_FRAME = 0.6                           # a first frame weaker than this was not filled by the tone
 
 cdef double[8] FREQ = [697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0]
 cdef const char* KEYS = "123A456B789C*0#D"
@@ -144,23 +146,35 @@ cdef void _clear_run(DtmfDet* det) noexcept nogil:
     det.rival_frames = 0
 
 
-cdef void _add_good(DtmfDet* det, Fit* fit, double power) noexcept nogil:
+cdef void _advance(DtmfDet* det) noexcept nogil:
+    """The run is one frame longer: turns the reference phasors on and clears the frame's slot."""
     cdef int i, f
-    cdef float re, im, turn_re, turn_im
-    cdef float both = <float>(fit.power[0] + fit.power[1])
+    cdef float re
     for i in range(2):
+        f = (det.pair & 3) + 4 if i else det.pair >> 2
+        re = det.spin_re[i] * step_re[f] - det.spin_im[i] * step_im[f]
+        det.spin_im[i] = det.spin_re[i] * step_im[f] + det.spin_im[i] * step_re[f]
+        det.spin_re[i] = re
+    det.age += 1
+    det.line_power[det.age & 7] = -1.0
+
+
+cdef void _add_good(DtmfDet* det, Fit* fit, double power) noexcept nogil:
+    cdef int i, slot, last
+    cdef float re, im
+    cdef float both = <float>(fit.power[0] + fit.power[1])
+    _advance(det)
+    slot = det.age & 7
+    last = (det.age - 1) & 7
+    det.line_power[slot] = <float>power
+    for i in range(2):
+        re = fit.re[i] * det.spin_re[i] + fit.im[i] * det.spin_im[i]            # times the conjugate of the nominal rotation
+        im = fit.im[i] * det.spin_re[i] - fit.re[i] * det.spin_im[i]
+        det.line_re[i][slot] = re
+        det.line_im[i][slot] = im
         if det.linked:
-            f = (det.pair & 3) + 4 if i else det.pair >> 2
-            # new * conj(old) * conj(step)
-            re = fit.re[i] * det.last_re[i] + fit.im[i] * det.last_im[i]
-            im = fit.im[i] * det.last_re[i] - fit.re[i] * det.last_im[i]
-            turn_re = re * step_re[f] + im * step_im[f]
-            turn_im = im * step_re[f] - re * step_im[f]
-            det.turn_re[i] += turn_re
-            det.turn_im[i] += turn_im
-            det.turn_abs[i] += <float>sqrt(<double>turn_re * turn_re + <double>turn_im * turn_im)
-        det.last_re[i] = fit.re[i]
-        det.last_im[i] = fit.im[i]
+            det.turn_re[i] += re * det.line_re[i][last] + im * det.line_im[i][last]
+            det.turn_im[i] += im * det.line_re[i][last] - re * det.line_im[i][last]
         det.power[i] += fit.power[i]
     det.total += power
     if det.good == 0 or both < det.floor_power:
@@ -179,32 +193,57 @@ cdef void _begin_run(DtmfDet* det, int pair, float before) noexcept nogil:
     det.pair = pair
     det.good = det.length = det.bad = det.linked = 0
     det.total = 0.0
+    det.age = 0
+    for i in range(8):
+        det.line_power[i] = -1.0
     det.floor_power = det.peak_power = 0.0
     det.edge[0] = before
     det.edge[1] = 0.0
     for i in range(2):
-        det.turn_re[i] = det.turn_im[i] = det.turn_abs[i] = 0.0
+        det.turn_re[i] = det.turn_im[i] = 0.0
+        det.spin_re[i] = 1.0
+        det.spin_im[i] = 0.0
         det.power[i] = 0.0
 
 
 cdef bint _confirmed(DtmfDet* det) noexcept nogil:
-    cdef int i, f
-    cdef double size, error
-    if det.good < CONFIRM_FRAMES or det.power[0] + det.power[1] < RUN_PURE * det.total:
+    """The last frames as two spectral lines: of the right frequency, steady in level and phase, and nearly all there is."""
+    cdef int i, k, f, frames = 0
+    cdef double angle, re, im, turn_re, turn_im, value, sum_re, sum_im, single, total = 0.0, line = 0.0
+    if det.good < CONFIRM_FRAMES:
         return False
     if det.power[0] > NORMAL_TWIST * det.power[1] or det.power[0] < REVERSE_TWIST * det.power[1]:
         return False
     if det.floor_power < STEADY * det.peak_power:
         return False
+    for k in range(8):
+        if det.line_power[k] >= 0.0:
+            frames += 1
+            total += det.line_power[k]
     for i in range(2):
-        size = sqrt(<double>det.turn_re[i] * det.turn_re[i] + <double>det.turn_im[i] * det.turn_im[i])
-        if size < COHERENCE * det.turn_abs[i]:
-            return False
         f = (det.pair & 3) + 4 if i else det.pair >> 2
-        error = atan2(det.turn_im[i], det.turn_re[i]) * 8000.0 / (2.0 * M_PI * FRAME)
-        if fabs(error) > FREQUENCY_LIMIT * FREQ[f]:
+        angle = atan2(det.turn_im[i], det.turn_re[i])
+        if fabs(angle) * 8000.0 / (2.0 * M_PI * FRAME) > FREQUENCY_LIMIT * FREQ[f]:
             return False
-    return True
+        turn_re = cos(angle)
+        turn_im = sin(angle)
+        re = 1.0
+        im = 0.0
+        sum_re = sum_im = single = 0.0
+        for k in range(8):                              # oldest frame first, each turned back by the frequency error
+            f = (det.age + 1 + k) & 7
+            if det.line_power[f] >= 0.0:
+                sum_re += det.line_re[i][f] * re + det.line_im[i][f] * im
+                sum_im += det.line_im[i][f] * re - det.line_re[i][f] * im
+                single += <double>det.line_re[i][f] * det.line_re[i][f] + <double>det.line_im[i][f] * det.line_im[i][f]
+            value = re * turn_re - im * turn_im
+            im = re * turn_im + im * turn_re
+            re = value
+        value = (sum_re * sum_re + sum_im * sum_im) / frames
+        if value < COHERENCE * single:
+            return False
+        line += 0.5 * value
+    return line >= RUN_PURE * total
 
 
 cdef void _hit(DtmfDet* det, int kind, int offset, DtmfHit* hit) noexcept nogil:
@@ -254,7 +293,7 @@ cdef int _frame(DtmfDet* det, const float* before, float before_power, const flo
         if good and pair == det.pair and value < STEADY * det.peak_power:
             good = False                                # the tail of the tone in a frame that it does not fill
         if good and pair == det.pair:
-            if not det.digit and det.floor_power < STEADY * value:
+            if not det.digit and det.floor_power < (FIRST_FRAME if det.good == 1 else STEADY) * value:
                 _begin_run(det, pair, det.last_power)   # what came before was the tone's first few samples
             det.rival_frames = 0
             _add_good(det, &fit, power)
@@ -277,6 +316,7 @@ cdef int _frame(DtmfDet* det, const float* before, float before_power, const flo
     if det.pair >= 0 and not good:
         det.bad += 1
         det.linked = 0
+        _advance(det)
         if det.bad == 1:
             det.edge[1] = power
         if det.bad >= (END_FRAMES if det.digit else GIVE_UP_FRAMES):
