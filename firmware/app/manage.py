@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-One task follows the event stream from the cursor kept in `manage.db`, so nothing is missed over a restart of this process;
-what core could not keep is declared lost and becomes an audit record of its own. Console connections are served by the same
-server as core's, with a relay in the place of the gate: requests go to core under the role of the peer, `show audit` is
-answered from the database here. A fault of this process or of its disk touches no call.
+A supervisor keeps the tasks alive. One of them follows the event stream from the cursor kept in `manage.db`, so nothing is
+missed over a restart of this process; what core could not keep is declared lost and becomes an audit record of its own.
+Console connections are served by the same server as core's, with a relay in the place of the gate: requests go to core
+under the role of the peer, `show audit` is answered from the database here. A fault of this process touches no call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from firmware.control.commands import ShowAudit
 from firmware.control.gate import Peer, Reply, failure
 from firmware.control.roles import allows
 from firmware.control.server import Server
+from firmware.runtime.clock import LoopClock
 from firmware.runtime.health import BEAT_MS
+from firmware.runtime.supervisor import Child, Supervisor
 from firmware.store.db import Database
 
 RETRY_S = 0.3
@@ -64,15 +66,18 @@ class Manage:
         self._db = Database(handover.state / "manage.db", "manage")
         server = Server(self, None, handover.manage, follow=self._follow)
         await server.start()
-        tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._beat())]
+        children = [Child("events", self._read_events), Child("heartbeat", self._beat)]
+        supervisor = Supervisor("manage", LoopClock(loop), children)
+        watching = asyncio.ensure_future(supervisor.run())
+        stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            await self._stop.wait()
+            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            supervisor.stop()
+            await watching  # raises Escalate: this process ends and the parent starts another
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            stopping.cancel()
             await server.stop()
-            self._db.close(1.5)
+            self._db.close(1.0)
         return 0
 
     async def _beat(self) -> None:

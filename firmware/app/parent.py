@@ -33,7 +33,7 @@ from pathlib import Path
 
 from firmware.app import privilege
 from firmware.app.handover import PROCESSES, Handover
-from firmware.app.site import Site, load_secrets, with_secrets
+from firmware.app.site import ROOT, Site, load_secrets, with_secrets
 from firmware.app.sockets import StartError, rtp_sockets, sip_sockets, unix_listener, world_segment
 from firmware.errors import PbxError
 from firmware.runtime import log as process_log
@@ -454,7 +454,8 @@ def _main_of(name: str) -> Main:
 def _exec_world(handover: Handover) -> int:
     """Become the simulated world, which inherits nothing but its segment (`BRANCHPBX_WORLD_FD`)."""
     os.set_inheritable(handover.world_fd, True)
-    environment = {**os.environ, "BRANCHPBX_WORLD_FD": str(handover.world_fd)}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "BRANCHPBX_WORLD_FD": str(handover.world_fd), "PYTHONPATH": path}
     arguments = [sys.executable, "-m", "firmware", "sim", "world", "--state", str(handover.state)]
     os.execve(sys.executable, arguments, environment)
     return 1

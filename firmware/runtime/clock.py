@@ -12,9 +12,11 @@ timer that raises is logged and does not keep the next one from running; a cance
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -168,6 +170,39 @@ class EngineClock:
         at = self._timers.deadline()
         self._published = at
         self._ring.set_horizon(NO_HORIZON if at is None else -(-max(at, 0) // TICK_MS))
+
+
+class LoopTimer(Timer):
+    """A timer of the event loop."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at: int, fn: Callable[[], object]) -> None:
+        super().__init__(at, fn)
+        self._handle = loop.call_at(at / 1000, self.run)
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._handle.cancel()
+
+
+class LoopClock:
+    """Real time, for a process that has no part in calls (management)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> int:
+        return int(self._loop.time() * 1000)
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def call_at(self, at: int, fn: Callable[[], object]) -> Timer:
+        return LoopTimer(self._loop, at, fn)
+
+    def call_later(self, ms: int, fn: Callable[[], object]) -> Timer:
+        return LoopTimer(self._loop, self.now() + ms, fn)
 
 
 class ManualClock:
