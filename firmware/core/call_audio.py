@@ -5,7 +5,8 @@ Theory of operation
 Ports belong to the drivers; this part knows which leg has which (`ports`). A conversation is an engine bridge (numbers 0 to
 63 are given out here), or a relay of RTP packets between two SIP phones where nothing needs their samples (media mixes it as
 long as it cannot forward: other codec, a player); a relay that media refuses becomes a bridge. Keys are kept from the other
-side in both, and passed on by the switchboard, which first looks whether they are a feature code. Invariant: a bridge number belongs to one contact, and is free with it.
+side in both, and passed on by the switchboard, which first looks whether they are a feature code.
+Invariant: a bridge number belongs to one contact, and is free with it.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Calls:
                 self.board.restore(shared.state, [entry.state for entry in entries])
             else:
                 self.board.restore(self.board.snapshot(), [entry.state for entry in entries])
-            running = {port.port: port for port in ports}
+            running = {port.port: port for port in ports if getattr(port, "open", True)}
             for entry in entries:
                 self._adopt(entry, running)
             self._audio.close_strangers(running)
@@ -137,6 +137,7 @@ class Calls:
                     if state == "paused":
                         self.board.floor.pause(agent, reason, self._clock.now())
         self._started = True
+        self._execute()
         # Timers that fell due in the gap fire after the events of the gap: the clock runs them behind its event batch.
         self._work()
         return len(self.board.contacts)
@@ -157,6 +158,8 @@ class Calls:
                 self._inputs.append(LegEnded(leg.id, self._clock.now(), Cause.SYSTEM, evidence, False))
         if len(state.bridged) == 2:
             self._audio.adopt(state.id, state.bridged[0], state.bridged[1], running)
+        if state.emergency:
+            self.board.emergency_begins(state, state.emergency_number, state.opened)
         log.info("contact %s: %d of %d legs taken over, phase %s", state.id, alive, len(state.live_legs), state.phase)
         self._dirty.add(state.id)
 
