@@ -307,16 +307,22 @@ def _jack_order(endpoint: str) -> tuple[int, str]:
     return (int(jack) if jack.isdigit() else 1 << 30, endpoint)
 
 
+def _known(state: Any, name: str) -> bool | None:
+    """A fact of a `PortState`; None where media did not watch the slot or has no reading yet."""
+    value = getattr(state, name, None)
+    return bool(value) if getattr(state, "watched", True) and value in (0, 1) else None
+
+
 def fxo_facts(state: Any) -> FxoFacts:
-    """Electrical facts of an FXO slot in a `PortState`; unknown where media gives none."""
-    names = ("battery", "volts", "reversed", "loop", "ringing")
-    battery, volts, polarity, loop, ringing = (getattr(state, name, None) for name in names)
-    return FxoFacts(battery, float(volts or 0.0), polarity, loop, ringing)
+    """Electrical facts of an FXO slot in a `PortState`."""
+    volts = float(getattr(state, "volts", 0.0) or 0.0)
+    battery, polarity, flowing, ringing = (_known(state, name) for name in ("battery", "reversed", "flowing", "ringing"))
+    return FxoFacts(battery, volts, polarity, flowing, ringing)
 
 
 def fxs_facts(state: Any) -> FxsFacts:
     """Electrical facts of an FXS slot in a `PortState`."""
-    return FxsFacts(getattr(state, "closed", None))
+    return FxsFacts(_known(state, "closed"))
 
 
 _TRANSLATE: Mapping[str, Callable[[Any], s.Fact]] = {

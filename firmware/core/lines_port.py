@@ -296,7 +296,7 @@ class LinePort:
             config = self.config
             media.open_line(
                 slot,
-                echo_tail_ms=config.echo_tail_ms,
+                echo_tail_ms=config.echo_tail_ms if action.echo else 0,
                 rx_gain_db=config.rx_gain_db,
                 tx_gain_db=config.tx_gain_db,
                 tag=self.leg or self.endpoint,

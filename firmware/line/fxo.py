@@ -28,7 +28,7 @@ from firmware.line.fxo_dial import FxoDialling
 from firmware.line.fxo_ring import FxoRinging
 from firmware.line.fxo_table import FXO_TABLE, IDLE_VOLTS, LINE_BACK_MS, LOW_VOLTS, NO_LINE_MS, OFF_HOOK, FxoFacts, FxoState
 from firmware.line.profiles import Profile
-from firmware.line.signals import Battery, Expired, Fact, LoopCurrent, Polarity, RingBurst
+from firmware.line.signals import Battery, CloseAudio, Expired, Fact, LoopCurrent, Polarity, RingBurst
 
 __all__ = ["FXO_TABLE", "OFF_HOOK", "Fxo", "FxoFacts", "FxoState"]
 
@@ -58,6 +58,7 @@ class Fxo(FxoRinging, FxoDialling):
         """Take the line into service: on-hook, idle until a fact says otherwise."""
         self.state.now = now
         self._hook(False)
+        self._act(CloseAudio())
         self._to_rest()
 
     def attach(self, facts: FxoFacts, now: int) -> None:
@@ -69,7 +70,7 @@ class Fxo(FxoRinging, FxoDialling):
         self._publish(self.PUBLIC[state.state], state.fault)
         if facts.battery is not None:
             self.receive(Battery(state.now, facts.battery, facts.volts))
-        if facts.reversed is not None:
+        if facts.reversed is not None and state.reversed is not None:      # unknown before: no telling what changed
             self.receive(Polarity(state.now, facts.reversed))
         if facts.loop is not None and state.off_hook:
             self.receive(LoopCurrent(state.now, facts.loop))
@@ -92,6 +93,8 @@ class Fxo(FxoRinging, FxoDialling):
             return not same
         if isinstance(fact, Polarity):
             same = fact.reversed == state.reversed
+            if state.reversed is None and state.polarity_base is None:
+                state.polarity_base = not fact.reversed      # it was the other way round until now
             state.reversed = fact.reversed
             return not same
         if isinstance(fact, LoopCurrent):

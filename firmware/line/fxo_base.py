@@ -30,6 +30,7 @@ from firmware.line.signals import (
     HangUp,
     Key,
     LoopCurrent,
+    OpenAudio,
     SendDigits,
     SendDtmf,
     StopPlayer,
@@ -61,7 +62,10 @@ class FxoBase(Machine[FxoState]):
             self._enter("IN_USE", "a parallel telephone is off-hook")
         else:
             self._enter("IDLE", state.fault)
-        self._act(self._idle_detectors())
+        if self.config.caller_id != "none":
+            if not state.audio:
+                self._act(OpenAudio(echo=False))
+            self._act(self._idle_detectors())
 
     def _idle_detectors(self) -> Detect:
         cid = self.profile.caller_id
@@ -160,7 +164,7 @@ class FxoBase(Machine[FxoState]):
             self._release(Cause.LINE_FAULT, evidence, not state.outgoing)
             return
         cause = Cause.NORMAL if state.state == "TALKING" else Cause.CONGESTION if state.outgoing else Cause.CANCELLED
-        self._release(cause, Evidence("loop-drop", 0.98, f"no loop current since {state.loop_lost_at} ms"), True)
+        self._release(cause, Evidence("loop-drop", 0.98, f"no loop current since {max(state.loop_lost_at, state.hook_at)} ms"), True)
 
     def _talk_voice(self, fact: Voice) -> None:
         self.state.voice = fact.active
@@ -201,11 +205,10 @@ class FxoBase(Machine[FxoState]):
 
     def _flash_over(self, _: Expired) -> None:
         state = self.state
-        state.flashing, state.hook_at, state.loop_lost_at = False, state.now, -1
+        state.flashing, state.hook_at, state.loop, state.loop_lost_at = False, state.now, None, -1
         self._act(Drive(LINE_OFF_HOOK))
-        if state.loop is False and state.current_seen:       # it must come back, or the line is gone
-            state.loop_lost_at = state.now
-            self._after("loop_drop", self.profile.loop_safe_ms + self.config.loop_drop_release_ms)
+        # current must come back, or the line is gone
+        self._after("loop_drop", self.profile.loop_safe_ms + self.config.loop_drop_release_ms)
 
     def _hang_up(self, given: HangUp) -> None:
         state = self.state
@@ -227,6 +230,11 @@ class FxoBase(Machine[FxoState]):
     def _released(self, _: Expired) -> None:
         self._enter("GUARD")
         self._after("guard", max(0, self.profile.guard_ms - RELEASE_MS))
+
+    def _await_current(self) -> None:
+        """Off-hook: current must flow within its time."""
+        if not self.state.current_seen:
+            self._timer("loop_drop", self.state.hook_at + NO_CURRENT_MS)
 
     def _hook(self, off: bool) -> None:
         state = self.state

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from firmware.call.model import Cause, Evidence, Party
 from firmware.errors import LocalProtocolError
@@ -13,6 +15,7 @@ from firmware.line.fxo_table import (
     DIAL_STRING_PAUSE_MS,
     GLARE_MS,
     GLARE_WAIT_MS,
+    MAX_DIAL,
     RELEASE_KINDS,
 )
 from firmware.line.signals import (
@@ -29,6 +32,12 @@ from firmware.line.signals import (
     ToneStopped,
     Voice,
 )
+from firmware.line.tones import ToneSpec
+
+#: Tone detectors of an engine port.
+MAX_TONES: Final = 6
+#: A sign of an answer on a line whose reversal is the proof.
+SIGN_WITHOUT_REVERSAL_MS: Final = 20_000
 
 
 class FxoDialling(FxoBase):
@@ -36,8 +45,8 @@ class FxoDialling(FxoBase):
 
     def _seize(self, given: Dial) -> None:
         state = self.state
-        if not given.number or not set(given.number) <= DIAL_CHARACTERS:
-            raise LocalProtocolError(f"dial string {given.number!r}: give one or more of {''.join(sorted(DIAL_CHARACTERS))}")
+        if not 0 < len(given.number) <= MAX_DIAL or not set(given.number) <= DIAL_CHARACTERS:
+            raise LocalProtocolError(f"dial string {given.number!r}: give 1 to {MAX_DIAL} of {''.join(sorted(DIAL_CHARACTERS))}")
         self.state.forget_call()
         state.call = state.outgoing = True
         state.emergency, state.ring_ms, state.dial_rest = given.emergency, given.ring_ms, given.number
@@ -45,6 +54,7 @@ class FxoDialling(FxoBase):
         self._act(Detect(tones=self._tones(("dial", 0), ("busy", 0), ("congestion", 0))))
         self._hook(True)
         self._enter("SEIZING")
+        self._await_current()
         self._after("settle", self.profile.off_hook_settle_ms)
 
     def _glare(self, fact: RingBurst) -> None:
@@ -60,6 +70,7 @@ class FxoDialling(FxoBase):
         self._act(OpenAudio())
         self._act(self._talk_detectors())
         self._enter("ANSWERING", "glare")
+        self._await_current()
         self._after("glare_wait", GLARE_WAIT_MS)
         self._emit(Offered(state.now, Party(reason="unavailable"), rings=1, ring_started=fact.at))
 
@@ -150,8 +161,7 @@ class FxoDialling(FxoBase):
     def _dialled(self) -> None:
         state = self.state
         state.dialled_at, state.polarity_base = state.now, state.reversed
-        names = ("ringback", "busy", "congestion", "unobtainable")
-        self._act(Detect(voice=True, tones=self._tones(*((name, 1 if name == "ringback" else 0) for name in names))))
+        self._act(Detect(voice=True, tones=self._progress_tones()))
         self._enter("WAIT_ANSWER", keep=("loop_drop",))
         self._after("no_answer", max(1000, state.ring_ms))
         self._after("polarity", self.profile.polarity_ignore_ms)
@@ -167,61 +177,94 @@ class FxoDialling(FxoBase):
         if state.now - state.dialled_at >= self.profile.polarity_ignore_ms:
             self._talk(Evidence("polarity", 1.0, f"reversal {state.now - state.dialled_at} ms after dialling"))
 
+    def _progress_tones(self) -> tuple[ToneSpec, ...]:
+        """What may be heard after dialling. A name with "?" is one cycle of a refusal: doubt, until all its cycles have come."""
+        unobtainable = self.profile.tones.get("unobtainable")
+        few = 1 if unobtainable is not None and unobtainable.cadence_ms else 0
+        found = self._tones(("ringback", 1), ("busy", 0), ("congestion", 0), ("unobtainable", few))
+        hints = [msgspec.structs.replace(spec, name=spec.name + "?", cycles=1) for spec in found if spec.name in ("busy", "congestion")]
+        return (*found, *hints)[:MAX_TONES]
+
+    def _refusal_ms(self) -> int:
+        """From its first sound to this, a refusal tone has raised doubt or is decided."""
+        periods = [spec.period_ms or spec.cycles * 100 for spec in self._progress_tones() if spec.name != "ringback"]
+        return max(periods) + 300
+
     def _progress_tone(self, fact: ToneHeard) -> None:
         state = self.state
         if fact.name == "ringback":
-            self._cancel("answer_assumed", "ringback_quiet", "voice_long")
+            self._cancel("answer_assumed", "answer", "voice_long")
             if state.ringback_at < 0:
                 self._emit(Ringing(state.now))
             state.ringback_at, state.ringback_over, state.odd_voices = max(0, fact.start_at), False, 0
+            state.sign, state.sign_confidence, state.hint = "", 0.0, ""
+        elif fact.name.endswith("?"):
+            state.hint = fact.name
         elif fact.name in RELEASE_KINDS:
             cause = {"busy": Cause.BUSY, "congestion": Cause.CONGESTION}.get(fact.name, Cause.UNREACHABLE)
             self._release(cause, self._tone_evidence(fact), True)
 
-    def _ringback_stopped(self, fact: ToneStopped) -> None:
+    def _tone_stopped(self, fact: ToneStopped) -> None:
         state = self.state
-        if fact.name != "ringback" or state.ringback_at < 0:
-            return
-        state.ringback_over = True
-        if self.config.polarity_answer:
-            self._after("ringback_quiet", 20_000)          # the reversal is the proof here; without it believe the ear late
-        elif state.voice or (state.voice_at >= 0 and state.now - state.voice_at < 2000):
-            self._talk(Evidence("ringback-stopped", 0.9, "ringback stopped and somebody speaks"))
-        else:
-            self._after("ringback_quiet", 3000)
+        if fact.name == state.hint:
+            state.hint = ""
+        elif fact.name == "ringback" and state.ringback_at >= 0:
+            state.ringback_over = True
+            self._sign("ringback-stopped", 0.6, f"ringback stopped at {fact.at} ms", fact.at)
 
-    def _answer_quiet(self, _: Expired) -> None:
-        self._talk(Evidence("ringback-stopped", 0.6, "ringback stopped, no voice yet"))
+    def _sign(self, kind: str, confidence: float, detail: str, began: int) -> None:
+        """Something speaks for an answer: believe it when no refusal tone can explain it any more."""
+        state = self.state
+        if confidence > state.sign_confidence:
+            state.sign, state.sign_confidence, state.sign_detail = kind, confidence, detail
+        if "answer" not in state.timers:
+            # with a line that reverses on answer the ear is believed late, for the reversal is the proof
+            wait = SIGN_WITHOUT_REVERSAL_MS if self.config.polarity_answer else self._refusal_ms()
+            self._timer("answer", max(state.now, began + wait))
+
+    def _answer_believed(self, _: Expired) -> None:
+        state = self.state
+        if state.hint:
+            self._after("answer", 500)                       # its last cycle decides
+            return
+        confidence = state.sign_confidence
+        if state.sign == "ringback-stopped" and state.voice:
+            confidence, state.sign_detail = 0.9, state.sign_detail + ", then voice"
+        self._talk(Evidence(state.sign, confidence, state.sign_detail))
 
     def _answer_voice(self, fact: Voice) -> None:
-        """Speech is told from ringback by its length: a segment that fits no ringback burst is a person."""
+        """Speech is told from ringback by length and by rhythm: what no ringback burst explains is a person, or a refusal tone."""
         state = self.state
-        state.voice = fact.active
-        burst = max(self.profile.tone("ringback").cadence_ms[0::2])
+        cadence = self.profile.tone("ringback").cadence_ms
+        whole = sum(cadence) - cadence[-1]
         if fact.active:
-            state.voice_at = fact.at
-            if self.config.polarity_answer:
-                return
+            early = state.voice_at >= 0 and fact.at - state.voice_at < sum(cadence) * 7 // 10
+            state.voice, state.voice_at = True, fact.at
             if state.ringback_over:
-                self._talk(Evidence("voice", 0.85, "voice after ringback"))
-            else:
-                self._timer("voice_long", max(fact.at + burst * 13 // 10 + 300, state.now))
+                self._sign("voice", 0.85, f"voice at {fact.at} ms, after ringback", fact.at)
+            self._odd(early)
+            self._timer("voice_long", max(fact.at + whole * 13 // 10 + 900, state.now))
             return
         self._cancel("voice_long")
-        if self.config.polarity_answer or state.voice_at < 0:
-            return
-        bursts = self.profile.tone("ringback").cadence_ms[0::2]
+        state.voice = False
+        # the voice detector adds a hang-over of up to 0.5 s and joins the parts of a double ring
         length = fact.at - state.voice_at
-        if length >= 150 and all(abs(length - on) > on * 0.3 + 100 for on in bursts):
-            state.odd_voices += 1
-        if state.odd_voices >= (2 if state.ringback_at >= 0 else 3):
-            self._talk(Evidence("voice", 0.7, f"{state.odd_voices} sounds that are no ringback"))
+        if state.voice_at >= 0:
+            self._odd(length >= 150 and not any(on * 7 // 10 - 100 <= length <= on * 13 // 10 + 600 for on in (*cadence[0::2], whole)))
+
+    def _odd(self, odd: bool) -> None:
+        state = self.state
+        state.odd_voices += odd
+        if odd and state.odd_voices >= (2 if state.ringback_at >= 0 else 3):
+            self._sign("voice", 0.7, f"{state.odd_voices} sounds that are no ringback", state.voice_at)
 
     def _answer_long_voice(self, _: Expired) -> None:
-        self._talk(Evidence("voice", 0.75, "sound longer than any ringback"))
+        self._sign("voice", 0.75, f"sound since {self.state.voice_at} ms, longer than any ringback", self.state.voice_at)
 
     def _answer_assumed(self, _: Expired) -> None:
-        if not self.config.polarity_answer:
+        if self.state.hint:
+            self._after("answer_assumed", 1000)
+        elif not self.config.polarity_answer:
             self._talk(Evidence("timer", 0.3, f"nothing recognised within {self.profile.answer_assumed_ms} ms of dialling"))
 
     def _no_answer(self, _: Expired) -> None:

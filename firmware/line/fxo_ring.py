@@ -160,11 +160,12 @@ class FxoRinging(FxoBase):
         self._act(self._talk_detectors())
         self._hook(True)
         self._enter("ANSWERING")
+        self._await_current()
         self._after("settle", ANSWER_SETTLE_MS)
 
     def _answer_settled(self, _: Any) -> None:
         state = self.state
-        if state.loop is False:
+        if not state.loop:
             self._after("settle", 100)
             return
         self._talk(Evidence("off-hook", 1.0, f"answered after {state.rings} rings"))

@@ -31,6 +31,7 @@ DIP_MS: Final = 50                       # loop losses up to this mean nothing a
 BLIND_DIAL_MS: Final = 1000              # emergency: no dial tone needed after this much more
 DIAL_STRING_PAUSE_MS: Final = 2000
 POLARITY_SETTLE_MS: Final = 200
+MAX_DIAL: Final = 60                      # keys of one dial string
 DIAL_CHARACTERS: Final = frozenset("0123456789*#ABCDpw,")
 OFF_HOOK: Final = frozenset(("ANSWERING", "SEIZING", "WAIT_DIAL_TONE", "DIALLING", "WAIT_ANSWER", "TALKING"))
 
@@ -43,7 +44,7 @@ class FxoState(MachineState):
     # facts
     battery: bool | None = None
     volts: float = 0.0
-    reversed: bool = False
+    reversed: bool | None = None         # None: no reading yet; the scanner reports changes only
     loop: bool | None = None             # while off-hook; None: not reported since
     ringing: bool = False
     hook_at: int = -1                    # last hook change of ours
@@ -71,10 +72,14 @@ class FxoState(MachineState):
     voice: bool = False
     voice_at: int = -1
     odd_voices: int = 0                  # voice segments that cannot be a ringback burst
+    hint: str = ""                       # a refusal tone of which one cycle was heard: no answer is believed
+    sign: str = ""                       # evidence kind of a pending answer, its confidence, detail
+    sign_confidence: float = 0.0
+    sign_detail: str = ""
     # conversation
     answered_at: int = -1
     answer_kind: str = ""
-    polarity_base: bool = False
+    polarity_base: bool | None = None
     loop_lost_at: int = -1
     current_seen: bool = False           # since off-hook
     suspect: bool = False                # half a sign of a release was seen
@@ -92,9 +97,10 @@ class FxoState(MachineState):
 
 
 _OF_ONE_CALL: Final = (
-    "loop", "rings", "rings_over", "ring_started", "burst_off_at", "caller", "cid_settled", "cid_keys", "offered", "glare",
-    "outgoing", "emergency", "ring_ms", "dial_rest", "dial_tone", "dial_token", "dialled_at", "ringback_at", "ringback_over",
-    "voice", "voice_at", "odd_voices", "answered_at", "answer_kind", "loop_lost_at", "current_seen", "suspect", "flashing",
+    "loop", "rings", "rings_over", "ring_started", "burst_off_at", "caller", "cid_settled", "cid_keys", "offered",
+    "glare", "outgoing", "emergency", "ring_ms", "dial_rest", "dial_tone", "dial_token", "dialled_at", "ringback_at",
+    "ringback_over", "voice", "voice_at", "odd_voices", "hint", "sign", "sign_confidence", "sign_detail", "answered_at",
+    "answer_kind", "loop_lost_at", "current_seen", "suspect", "flashing",
 )
 
 
@@ -183,10 +189,10 @@ FXO_TABLE: Final[Table] = {
         "Polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING"),
         "timer polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING"),
         "ToneHeard": rule("progress_tone", "WAIT_ANSWER", "RELEASING"),
-        "ToneStopped": rule("ringback_stopped", "WAIT_ANSWER", "TALKING"),
-        "Voice": rule("answer_voice", "WAIT_ANSWER", "TALKING"),
-        "timer voice_long": rule("answer_long_voice", "WAIT_ANSWER", "TALKING"),
-        "timer ringback_quiet": rule("answer_quiet", "TALKING"),
+        "ToneStopped": rule("tone_stopped", "WAIT_ANSWER"),
+        "Voice": rule("answer_voice", "WAIT_ANSWER"),
+        "timer voice_long": rule("answer_long_voice", "WAIT_ANSWER"),
+        "timer answer": rule("answer_believed", "WAIT_ANSWER", "TALKING"),
         "timer answer_assumed": rule("answer_assumed", "TALKING", "WAIT_ANSWER"),
         "timer no_answer": rule("no_answer", "RELEASING"),
         "SendDigits": rule("send_digits", "WAIT_ANSWER"),

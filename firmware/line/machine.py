@@ -35,6 +35,7 @@ from firmware.line.signals import (
     Intention,
     OpenAudio,
     StateChanged,
+    StopPlayer,
 )
 
 
@@ -62,6 +63,7 @@ class MachineState(msgspec.Struct):
     timers: dict[str, int] = {}
     token: int = 0
     call: bool = False               # a leg exists: Ended is owed
+    audio: bool = True               # the port may be open (an earlier process may have left it so)
     published: str = ""              # last StateChanged, to say each change once
     published_detail: str = ""
 
@@ -190,12 +192,17 @@ class Machine(Generic[S]):
             self.state.timers.pop(name, None)
 
     def _act(self, action: Action) -> None:
+        if isinstance(action, OpenAudio):
+            self.state.audio, self._detect = True, None
+        elif isinstance(action, CloseAudio | StopPlayer) or action == Detect():
+            if not self.state.audio:
+                return                           # a closed port plays and hears nothing
+            if isinstance(action, CloseAudio):
+                self.state.audio, self._detect = False, None
         if isinstance(action, Detect):
             if action == self._detect:
                 return
             self._detect = action
-        elif isinstance(action, OpenAudio | CloseAudio):
-            self._detect = None              # both stop the detectors of the port
         self._actions.append(action)
 
     def _emit(self, event: Event) -> None:

@@ -185,7 +185,9 @@ class Drive(Action, frozen=True):
 
 
 class OpenAudio(Action, frozen=True):
-    """A call begins: fresh echo canceller, gains."""
+    """Open the port. `echo`: a call begins, with a fresh echo canceller; else only detectors listen (caller id)."""
+
+    echo: bool = True
 
 
 class CloseAudio(Action, frozen=True):

@@ -148,8 +148,12 @@ def test_profiles_are_whole(country: str) -> None:
 
 def test_impossible_tones_are_refused() -> None:
     for bad in (
-        lambda: ToneSpec("x", ()), lambda: ToneSpec("x", (450.0,), cadence_ms=(100,)), lambda: ToneSpec("x", (9000.0,)),
-        lambda: ToneSpec("x", (450.0,), cadence_ms=(5, 5)), lambda: ToneSpec("x", (450.0,), cycles=0), lambda: ToneSpec("x", (450.0,), 20.0),
+        lambda: ToneSpec("x", ()),
+        lambda: ToneSpec("x", (450.0,), cadence_ms=(100,)),
+        lambda: ToneSpec("x", (9000.0,)),
+        lambda: ToneSpec("x", (450.0,), cadence_ms=(5, 5)),
+        lambda: ToneSpec("x", (450.0,), cycles=0),
+        lambda: ToneSpec("x", (450.0,), 20.0),
     ):
         with pytest.raises(ValueError, match="tone 'x'"):
             bad()

@@ -142,7 +142,7 @@ def test_call_from_outside_is_offered_answered_and_ended_by_the_far_end() -> Non
     site.fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100)
     ended = site.all(LegEnded)
     assert len(ended) == 1 and ended[0].by_far and ended[0].evidence.kind == "busy-tone"
-    assert site.wire.drives(0)[-1] == s.LINE_ON_HOOK and site.wire.names(0)[-1] == "close_line"
+    assert site.wire.drives(0)[-1] == s.LINE_ON_HOOK and site.wire.names(0)[-1] == "close_line"       # then it rests
     assert site.lines.snapshot() == {} and site.row("line/1").available == "busy"
     assert site.run(3000).row("line/1").available == "idle"
 
@@ -157,7 +157,7 @@ def test_subscriber_may_answer_within_the_offer() -> None:
     site = Site()
     site.bus.subscribe(LegOffered, lambda event: site.lines.answer(event.leg))
     site.ring_in()
-    site.run(1000)
+    site.run(30).fact("LoopCurrent", 0, flowing=True, milliamps=24.0).run(1000)
     assert [type(event) for event in site.all(LegEvent)] == [LegOffered, LegAnswered]
 
 
@@ -212,7 +212,8 @@ def test_outside_number_is_dialled_on_the_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "cause"), [("line/1", Cause.UNREACHABLE), ("line/4", Cause.UNREACHABLE), ("999", Cause.UNREACHABLE), ("line/3", Cause.LINE_FAULT)]
+    ("endpoint", "cause"),
+    [("line/1", Cause.UNREACHABLE), ("line/4", Cause.UNREACHABLE), ("999", Cause.UNREACHABLE), ("line/3", Cause.LINE_FAULT)],
 )
 def test_failures_of_originate_come_as_an_ended_leg_afterwards(endpoint: str, cause: Cause) -> None:
     site = Site()
@@ -317,7 +318,8 @@ def test_facts_of_the_gap_are_acted_on_at_adoption() -> None:
     journal = first.lines.snapshot()
     first.run(1500)
     second = Site(clock=first.clock, start=False)
-    port = msgspec.defstruct("PortState", ["port", "battery", "volts", "reversed", "loop", "ringing"])(0, True, 48.0, False, False, False)
+    names = ["port", "battery", "volts", "reversed", "flowing", "ringing"]
+    port = msgspec.defstruct("PortState", names)(0, True, 48.0, False, False, False)
     second.lines.start([port], adopting=True)
     second.fact("Digit", 0, digit="5", duration_ms=80, source="inband", level=-9.0)     # keyed in the gap, read before adoption
     assert second.lines.adopt(leg, journal[leg], 0)
