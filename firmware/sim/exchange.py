@@ -32,15 +32,15 @@ class LineState(StrEnum):
     """Where a line is in a call."""
 
     IDLE = "idle"
-    ALERTING = "alerting"        # caller id before ring 1
+    ALERTING = "alerting"  # caller id before ring 1
     RINGING = "ringing"
-    SEIZED = "seized"            # off-hook, before dial tone
+    SEIZED = "seized"  # off-hook, before dial tone
     DIAL_TONE = "dial-tone"
     DIALLING = "dialling"
     RINGBACK = "ringback"
     TALKING = "talking"
-    TONE = "tone"                # busy, congestion, unobtainable, or the far end is gone
-    CLEARING = "clearing"        # answered ring not yet tripped
+    TONE = "tone"  # busy, congestion, unobtainable, or the far end is gone
+    CLEARING = "clearing"  # answered ring not yet tripped
 
 
 MOVES: dict[LineState, frozenset[LineState]] = {
@@ -62,9 +62,9 @@ class PstnCall:
     """One call on a PSTN line, as the exchange bills it. Times are world ms, -1 = never."""
 
     ident: int
-    direction: str                       # "in" (towards the box) or "out"
+    direction: str  # "in" (towards the box) or "out"
     line: int
-    number: str                          # the calling or the called number
+    number: str  # the calling or the called number
     started: int
     caller_id: str = "none"
     name: str = ""
@@ -73,17 +73,30 @@ class PstnCall:
     ring_times: list[int] = field(default_factory=list)
     answered: int = -1
     ended: int = -1
-    ended_by: str = ""                   # "far" (the PSTN person), "box", "exchange"
-    outcome: str = ""                    # "answered", "busy", "no-answer", "abandoned", "congestion", "unobtainable"
-    digits: str = ""                     # what the box dialled
+    ended_by: str = ""  # "far" (the PSTN person), "box", "exchange"
+    outcome: str = ""  # "answered", "busy", "no-answer", "abandoned", "congestion", "unobtainable"
+    digits: str = ""  # what the box dialled
     emergency: bool = False
     on_answer: Callable[[PstnCall], None] | None = None
     on_end: Callable[[PstnCall], None] | None = None
 
     def facts(self) -> dict[str, Any]:
         """Plain data for results and screens."""
-        names = ("ident", "direction", "line", "number", "started", "caller_id", "rings", "answered", "ended", "ended_by", "outcome",
-                 "digits", "emergency")
+        names = (
+            "ident",
+            "direction",
+            "line",
+            "number",
+            "started",
+            "caller_id",
+            "rings",
+            "answered",
+            "ended",
+            "ended_by",
+            "outcome",
+            "digits",
+            "emergency",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -94,7 +107,7 @@ class Subscriber:
     kind: str = "answer"
     answer_after_ms: int = 3000
     say: str = "speech:4"
-    hang_up_after_ms: int = 0            # after the answer; 0 = stays
+    hang_up_after_ms: int = 0  # after the answer; 0 = stays
 
 
 class Directory:
@@ -125,8 +138,16 @@ class Directory:
 class Line:
     """One subscriber line of the exchange, on FXO jack `number`."""
 
-    def __init__(self, world: World, number: int, wire: TrunkWire, country: Country, directory: Directory,
-                 talk: Callable[[Line, PstnCall, Subscriber], None], exchange: Exchange) -> None:
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        wire: TrunkWire,
+        country: Country,
+        directory: Directory,
+        talk: Callable[[Line, PstnCall, Subscriber], None],
+        exchange: Exchange,
+    ) -> None:
         self.world = world
         self.number = number
         self.wire = wire
@@ -196,7 +217,13 @@ class Line:
         call = self.call
         if call is None or self.state is not LineState.RINGING:
             return
-        payload = fsk_message(call.number, call.name, call.reason, self.world.wall_ms + UTC_OFFSET_H[self.country.name] * 3_600_000, single=call.caller_id == "sdmf")
+        payload = fsk_message(
+            call.number,
+            call.name,
+            call.reason,
+            self.world.wall_ms + UTC_OFFSET_H[self.country.name] * 3_600_000,
+            single=call.caller_id == "sdmf",
+        )
         self.wire.mouth.play(FskSource(payload, self.country.fsk))
         self.world.observe("caller-id-sent", line=self.number, call=call.ident, number=call.number)
 
@@ -264,7 +291,7 @@ class Line:
     def _tripped(self) -> None:
         call = self.call
         if call is None or not self.wire.off_hook:
-            return                                        # back on-hook before the trip: `_released` clears it
+            return  # back on-hook before the trip: `_released` clears it
         self.wire.stop_ring()
         self.wire.mouth.stop()
         self._answered(call)
@@ -443,8 +470,15 @@ class Line:
 
     def facts(self) -> dict[str, Any]:
         """Plain data for `sim status`."""
-        return {"line": self.number, "state": str(self.state), "volts": round(self.wire.volts, 1), "milliamps": round(self.wire.milliamps, 1),
-                "off_hook": bool(self.wire.off_hook), "faults": sorted(self.faults), "call": self.call.facts() if self.call else None}
+        return {
+            "line": self.number,
+            "state": str(self.state),
+            "volts": round(self.wire.volts, 1),
+            "milliamps": round(self.wire.milliamps, 1),
+            "off_hook": bool(self.wire.off_hook),
+            "faults": sorted(self.faults),
+            "call": self.call.facts() if self.call else None,
+        }
 
 
 class Exchange:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from firmware.sim.exchange import Line, PstnCall, Subscriber
 from firmware.sim.hearing import Ear
 from firmware.sim.signal import ClipSource, Mouth, Source, ToneSource, babble, dtmf, sound
+from firmware.sim.softphone import SipCall
 from firmware.sim.world import Script, Until, World
 
 QUIET_BLOCKS = 100
@@ -56,19 +57,19 @@ class Person:
     """What one simulated person saw. Times are world ms, -1 = never."""
 
     ident: str
-    kind: str                                # "caller", "callee", "phone", "softphone"
+    kind: str  # "caller", "callee", "phone", "softphone"
     number: str
     line: int = 0
     started: int = -1
     rings: int = 0
-    answered: int = -1                       # they or the other side answered
+    answered: int = -1  # they or the other side answered
     first_sound: int = -1
-    met: int = -1                            # first heard a partner's tone
-    partners: dict[str, float] = field(default_factory=dict)      # tone (Hz) -> loudest level heard, dBm0
+    met: int = -1  # first heard a partner's tone
+    partners: dict[str, float] = field(default_factory=dict)  # tone (Hz) -> loudest level heard, dBm0
     pressed: list[tuple[str, int]] = field(default_factory=list)
     loud_ms: int = 0
     ended: int = -1
-    ended_by: str = ""                       # "me", "far", "exchange"
+    ended_by: str = ""  # "me", "far", "exchange"
     outcome: str = ""
     display: dict[str, str] = field(default_factory=dict)
     tape: bytes = b""
@@ -181,10 +182,10 @@ class CallPlan:
     reason: str = ""
     presses: tuple[Press, ...] = ()
     say: str = ""
-    tone_hz: float = 0.0                     # own tone, said from the answer on when `say` is empty
-    hang_up_after_ms: int = 0                # after the answer; 0 = when the other side does, or at `longest_ms`
-    talk_ms: int = 0                         # hang up so long after a partner was met
-    patience_ms: int = 90_000                # waits so long for an answer
+    tone_hz: float = 0.0  # own tone, said from the answer on when `say` is empty
+    hang_up_after_ms: int = 0  # after the answer; 0 = when the other side does, or at `longest_ms`
+    talk_ms: int = 0  # hang up so long after a partner was met
+    patience_ms: int = 90_000  # waits so long for an answer
     longest_ms: int = 900_000
     partners_hz: tuple[float, ...] = ()
     record: bool = True
@@ -194,8 +195,7 @@ class CallPlan:
 def voice_of(plan_say: str, tone_hz: float, seed: int) -> Source | None:
     """What a person says all the time, looped."""
     if plan_say:
-        source = sound(plan_say, seed)
-        return source
+        return sound(plan_say, seed)
     if tone_hz:
         return ToneSource([((tone_hz,), -16.0, 0.0)])
     return None
@@ -350,14 +350,14 @@ def busy_heard(runs: Sequence[tuple[bool, int]]) -> bool:
 class AnswerPlan:
     """What a person at a branch telephone does when it rings."""
 
-    after_ms: int = 3000                     # lift so long after the first ring
+    after_ms: int = 3000  # lift so long after the first ring
     tone_hz: float = 0.0
     say: str = ""
-    talk_ms: int = 0                         # hang up so long after lifting; 0 = when the other side does
-    ignore: int = 0                          # let the first so many calls ring out
-    times: int = 0                           # answer so many calls, then leave; 0 = for ever
+    talk_ms: int = 0  # hang up so long after lifting; 0 = when the other side does
+    ignore: int = 0  # let the first so many calls ring out
+    times: int = 0  # answer so many calls, then leave; 0 = for ever
     partners_hz: tuple[float, ...] = ()
-    keys: tuple[Press, ...] = ()             # pressed in the conversation ("after" only), such as a transfer
+    keys: tuple[Press, ...] = ()  # pressed in the conversation ("after" only), such as a transfer
 
 
 def desk_person(world: World, phone: Any, plan: AnswerPlan, busy_hz: float, note: Callable[[], Person]) -> Script:
@@ -381,8 +381,17 @@ def desk_person(world: World, phone: Any, plan: AnswerPlan, busy_hz: float, note
         person.rings, person.display = phone.rings, dict(phone.display)
         desk.lift()
         yield 40
-        yield from at_work(world, desk.ear, desk.mouth, desk.record, plan, person, (busy_hz,),
-                            lambda: desk.far_gone(len(plan.partners_hz[:6])), phone.press)
+        yield from at_work(
+            world,
+            desk.ear,
+            desk.mouth,
+            desk.record,
+            plan,
+            person,
+            (busy_hz,),
+            lambda: desk.far_gone(len(plan.partners_hz[:6])),
+            phone.press,
+        )
         person.ended_by = "far" if desk.far_gone(len(plan.partners_hz[:6])) else "me"
         person.keep_tape(desk.ear)
         desk.hang_up()
@@ -397,21 +406,26 @@ def soft_person(world: World, phone: Any, plan: AnswerPlan, note: Callable[[], P
     ignored, taken = plan.ignore, 0
     while not plan.times or taken < plan.times:
         yield Until(lambda: bool(phone.ringing), 0, 50)
-        call, person = phone.call, note()
+        call = phone.call
         if call is None:
             continue
+        person = note()
+
+        def over(call: SipCall = call) -> bool:
+            return call.ended >= 0
+
         person.started, person.rings, person.display = call.started, 1, {"number": call.number}
         if ignored > 0:
             ignored -= 1
-            yield Until(lambda: call.ended >= 0, 0, 100)
+            yield Until(over, 0, 100)
             person.outcome, person.ended, person.done = "ignored", call.ended, True
             continue
-        yield Until(lambda: call.ended >= 0, plan.after_ms)
+        yield Until(over, plan.after_ms)
         if call.ended >= 0:
             person.outcome, person.ended, person.done = "missed", call.ended, True
             continue
         phone.lift()
-        yield from at_work(world, phone.ear, phone.mouth, phone.record, plan, person, (), lambda: call.ended >= 0, phone.press)
+        yield from at_work(world, phone.ear, phone.mouth, phone.record, plan, person, (), over, phone.press)
         person.ended_by = "far" if call.ended >= 0 else "me"
         person.keep_tape(phone.ear)
         phone.hang_up()
@@ -421,8 +435,17 @@ def soft_person(world: World, phone: Any, plan: AnswerPlan, note: Callable[[], P
         yield 300
 
 
-def at_work(world: World, ear: Ear, mouth: Mouth, record: Callable[[], None], plan: AnswerPlan, person: Person,
-             others: Sequence[float], over: Callable[[], bool], press: Callable[[str], int]) -> Script:
+def at_work(
+    world: World,
+    ear: Ear,
+    mouth: Mouth,
+    record: Callable[[], None],
+    plan: AnswerPlan,
+    person: Person,
+    others: Sequence[float],
+    over: Callable[[], bool],
+    press: Callable[[str], int],
+) -> Script:
     """Talk: own tone, listening for partners, keys, until the other side or the plan ends it."""
     person.answered, person.outcome = world.now, "answered"
     record()

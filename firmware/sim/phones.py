@@ -191,6 +191,14 @@ class AnalogPhone:
 
     def facts(self) -> dict[str, Any]:
         """Plain data for `sim status`."""
-        return {"phone": self.number, "lifted": self.lifted, "feed": FEEDS.get(self.wire.feed, str(self.wire.feed)),
-                "volts": round(self.wire.volts, 1), "milliamps": round(self.wire.milliamps, 1), "rings": self.rings,
-                "ringing": self.ringing, "display": self.display, "level_dbm0": round(self.wire.ear.level(20), 1)}
+        return {
+            "phone": self.number,
+            "lifted": self.lifted,
+            "feed": FEEDS.get(self.wire.feed, str(self.wire.feed)),
+            "volts": round(self.wire.volts, 1),
+            "milliamps": round(self.wire.milliamps, 1),
+            "rings": self.rings,
+            "ringing": self.ringing,
+            "display": self.display,
+            "level_dbm0": round(self.wire.ear.level(20), 1),
+        }

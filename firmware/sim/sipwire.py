@@ -41,7 +41,16 @@ class Message:
         return "\r\n".join(lines).encode() + self.body
 
 
-SHORT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l": "content-length", "c": "content-type", "e": "content-encoding"}
+SHORT = {
+    "v": "via",
+    "f": "from",
+    "t": "to",
+    "i": "call-id",
+    "m": "contact",
+    "l": "content-length",
+    "c": "content-type",
+    "e": "content-encoding",
+}
 
 
 def parse(datagram: bytes) -> Message:
@@ -89,8 +98,13 @@ def digest(challenge: str, method: str, uri: str, user: str, secret: str, cnonce
         return maker(text.encode()).hexdigest()
 
     a1, a2 = h(f"{user}:{fields.get('realm', '')}:{secret}"), h(f"{method}:{uri}")
-    reply = [f'username="{user}"', f'realm="{fields.get("realm", "")}"', f'nonce="{fields.get("nonce", "")}"', f'uri="{uri}"',
-             f"algorithm={algorithm}"]
+    reply = [
+        f'username="{user}"',
+        f'realm="{fields.get("realm", "")}"',
+        f'nonce="{fields.get("nonce", "")}"',
+        f'uri="{uri}"',
+        f"algorithm={algorithm}",
+    ]
     if "auth" in fields.get("qop", ""):
         response = h(f"{a1}:{fields['nonce']}:00000001:{cnonce}:auth:{a2}")
         reply += ["qop=auth", "nc=00000001", f'cnonce="{cnonce}"']

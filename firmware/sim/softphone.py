@@ -2,29 +2,25 @@
 
 Theory of operation. One `Softphone` is one registered extension with one call at a time (a second INVITE gets 486). Messages are
 parsed and built here, by code the product does not share. Timers (retransmission, 180 to 200, RTP pacing) are world timers, so
-the phone runs as fast as the world does. RTP leaves every second block and is played from a queue of 40 ms, gaps are silence.
+the phone runs as fast as the world does. Audio is in `rtpside.py`.
 Invariants: each request of ours is answered or given up after 64*T1; after the end of a call nothing of it is sent but answers.
 """
 
 from __future__ import annotations
 
 import random
-import struct
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from firmware.sim.hearing import Ear
-from firmware.sim.signal import KEYS, Mouth, Source, g711_decode, g711_encode
+from firmware.sim.rtpside import DTMF_TYPE, EVENT_KEYS, RtpSide
+from firmware.sim.signal import Mouth, Source
 from firmware.sim.sipwire import Message, Socket, digest, parse, uri_of
 from firmware.sim.world import Timer, World
 
 T1_MS = 500
 T2_MS = 4000
-SILENCE = bytes(160)
-QUEUE_BLOCKS = 4
-DTMF_TYPE = 101
 
 
 @dataclass
@@ -46,7 +42,7 @@ class SipCall:
 
     call_id: str
     incoming: bool
-    local: str                       # From or To value of our side, with tag
+    local: str  # From or To value of our side, with tag
     remote: str
     target: str
     number: str
@@ -54,7 +50,7 @@ class SipCall:
     cseq: int = 1
     answered: int = -1
     ended: int = -1
-    ended_by: str = ""               # "me", "peer"
+    ended_by: str = ""  # "me", "peer"
     status: int = 0
     invite: Message | None = None
     final: Message | None = None
@@ -66,36 +62,44 @@ class SipCall:
 class Softphone:
     """One SIP telephone. `on_ring` is called for an offered call; the owner then uses `lift`, `hang_up`, `press`, `say`."""
 
-    def __init__(self, world: World, extension: str, secret: str, server: tuple[str, int], *, host: str = "127.0.0.1", seed: int = 1,
-                 alaw: bool = True) -> None:
+    def __init__(
+        self,
+        world: World,
+        extension: str,
+        secret: str,
+        server: tuple[str, int],
+        *,
+        host: str = "127.0.0.1",
+        seed: int = 1,
+        alaw: bool = True,
+    ) -> None:
         self.world = world
         self.extension = extension
         self.secret = secret
         self.server = server
         self.rng = random.Random(f"{seed}/{extension}")
         self.alaw = alaw
-        self.mouth, self.ear = Mouth(), Ear()
         self.call: SipCall | None = None
         self.past: list[dict[str, Any]] = []
         self.registered = False
         self.rings = 0
-        self.digits_heard: list[tuple[str, int]] = []
-        self.packets_sent = self.packets_heard = self.packets_lost = 0
         self._pending: dict[str, Pending] = {}
         self._sip = Socket(world, host, self._datagram)
-        self._rtp = Socket(world, host, self._packet)
-        self._media: tuple[str, int] | None = None
-        self._codec_alaw = alaw
-        self._queue: deque[bytes] = deque()
-        self._sequence = self.rng.randrange(65536)
-        self._stamp = self.rng.randrange(1 << 32)
-        self._ssrc = self.rng.randrange(1 << 32)
-        self._last_heard = -1
-        self._keys: deque[tuple[int, int]] = deque()      # (event, samples left to send)
-        self._key_stamp = 0
-        self._events_seen: set[int] = set()
+        self.voice = RtpSide(world, host, self.rng, alaw)
         self._cseq = self.rng.randrange(1, 1000)
-        world.each_block.append(self._audio)
+
+    @property
+    def mouth(self) -> Mouth:
+        return self.voice.mouth
+
+    @property
+    def ear(self) -> Ear:
+        return self.voice.ear
+
+    @property
+    def digits_heard(self) -> list[tuple[str, int]]:
+        """Keys that came by RFC 4733, with the world's ms."""
+        return self.voice.digits_heard
 
     # --- registration ------------------------------------------------------------------------------------------------------
 
@@ -109,6 +113,7 @@ class Softphone:
 
     def register(self, expires: int = 3600) -> None:
         """Register, and again at three quarters of the granted time; `registered` tells."""
+
         def done(answer: Message | None) -> None:
             self.registered = answer is not None and answer.status == 200 and expires > 0
             self.world.observe("softphone-registered", phone=self.extension, ok=self.registered, status=answer.status if answer else 0)
@@ -122,8 +127,17 @@ class Softphone:
 
         self._cseq += 1
         me = f"<{self.aor}>;tag={self._token()}"
-        self._request("REGISTER", f"sip:{self.server[0]}:{self.server[1]}", me, f"<{self.aor}>", f"reg-{self.extension}-{self._ssrc:x}",
-                      self._cseq, [("contact", self.contact), ("expires", str(expires))], b"", done)
+        self._request(
+            "REGISTER",
+            f"sip:{self.server[0]}:{self.server[1]}",
+            me,
+            f"<{self.aor}>",
+            f"reg-{self.extension}-{self.voice.ssrc:x}",
+            self._cseq,
+            [("contact", self.contact), ("expires", str(expires))],
+            b"",
+            done,
+        )
 
     # --- what its owner does --------------------------------------------------------------------------------------------------
 
@@ -139,10 +153,17 @@ class Softphone:
         """Call `number`."""
         if self.call is not None:
             raise ValueError(f"softphone {self.extension} is in a call already: hang up first")
-        call = SipCall(f"{self._token()}@sim", False, f"<{self.aor}>;tag={self._token()}",
-                       f"<sip:{number}@{self.server[0]}:{self.server[1]}>", f"sip:{number}@{self.server[0]}:{self.server[1]}", number, self.world.now)
+        call = SipCall(
+            f"{self._token()}@sim",
+            False,
+            f"<{self.aor}>;tag={self._token()}",
+            f"<sip:{number}@{self.server[0]}:{self.server[1]}>",
+            f"sip:{number}@{self.server[0]}:{self.server[1]}",
+            number,
+            self.world.now,
+        )
         self.call = call
-        self._fresh_audio()
+        self.voice.fresh()
 
         def done(answer: Message | None) -> None:
             self._invite_answered(call, answer)
@@ -152,8 +173,18 @@ class Softphone:
             if answer.body:
                 self._set_media(answer.body)
 
-        call.invite = self._request("INVITE", call.target, call.local, call.remote, call.call_id, call.cseq,
-                                    [("contact", self.contact), ("content-type", "application/sdp")], self._sdp(), done, progress)
+        call.invite = self._request(
+            "INVITE",
+            call.target,
+            call.local,
+            call.remote,
+            call.call_id,
+            call.cseq,
+            [("contact", self.contact), ("content-type", "application/sdp")],
+            self._sdp(),
+            done,
+            progress,
+        )
         return call
 
     def _invite_answered(self, call: SipCall, answer: Message | None) -> None:
@@ -171,6 +202,7 @@ class Softphone:
             self._bye(call)
             return
         call.answered = self.world.now
+        self.voice.speaking = True
         self.world.observe("softphone-answered", phone=self.extension, number=call.number)
 
     def lift(self) -> None:
@@ -178,12 +210,14 @@ class Softphone:
         call = self.call
         if call is None or not call.incoming or call.answered >= 0 or call.invite is None:
             return
-        self._fresh_audio()
+        self.voice.fresh()
         if call.invite.body:
             self._set_media(call.invite.body)
         call.answered = self.world.now
-        call.final = self._answer(call.invite, 200, "OK", call.local, [("contact", self.contact), ("content-type", "application/sdp")],
-                                  self._sdp())
+        self.voice.speaking = True
+        call.final = self._answer(
+            call.invite, 200, "OK", call.local, [("contact", self.contact), ("content-type", "application/sdp")], self._sdp()
+        )
         self._repeat_final(call, T1_MS)
         self.world.observe("softphone-lifted", phone=self.extension, number=call.number)
 
@@ -211,23 +245,33 @@ class Softphone:
             self._end(call, "me")
         elif call.invite is not None:
             via = call.invite.first("via")
-            cancel = Message(f"CANCEL {call.target} SIP/2.0", [("via", via), ("max-forwards", "70"), ("from", call.local), ("to", call.remote),
-                             ("call-id", call.call_id), ("cseq", f"{self._cseq_of(call.invite)} CANCEL")])
+            cancel = Message(
+                f"CANCEL {call.target} SIP/2.0",
+                [
+                    ("via", via),
+                    ("max-forwards", "70"),
+                    ("from", call.local),
+                    ("to", call.remote),
+                    ("call-id", call.call_id),
+                    ("cseq", f"{self._cseq_of(call.invite)} CANCEL"),
+                ],
+            )
             self._send(cancel)
 
     def _bye(self, call: SipCall) -> None:
         call.cseq += 1
-        self._request("BYE", call.target, call.local, call.remote, call.call_id, call.cseq, [("route", r) for r in call.routes], b"",
-                      lambda _: None)
+        self._request(
+            "BYE", call.target, call.local, call.remote, call.call_id, call.cseq, [("route", r) for r in call.routes], b"", lambda _: None
+        )
         self._end(call, "me")
 
     def press(self, keys: str, *, on_ms: int = 100) -> int:
         """Send keys by RFC 4733; returns how long it takes in ms."""
         for key in keys:
-            place = "0123456789*#ABCD".find(key.upper())
-            if place < 0 or key.upper() not in KEYS:
+            place = EVENT_KEYS.find(key.upper())
+            if place < 0:
                 raise ValueError(f"{key!r} is not a telephone key")
-            self._keys.append((place, on_ms * 8))
+            self.voice.key(place, on_ms)
         self.world.observe("softphone-keys", phone=self.extension, keys=keys)
         return len(keys) * (on_ms + 100)
 
@@ -241,15 +285,22 @@ class Softphone:
         return bytes(self.ear.tape_bytes())
 
     def close(self) -> None:
-        self.world.each_block.remove(self._audio)
         self._sip.close()
-        self._rtp.close()
+        self.voice.close()
 
     def facts(self) -> dict[str, Any]:
         """Plain data for `sim status`."""
         call = self.call
-        return {"phone": self.extension, "registered": self.registered, "in_call": self.in_call, "ringing": self.ringing, "rings": self.rings,
-                "number": call.number if call else "", "level_dbm0": round(self.ear.level(20), 1), "packets_heard": self.packets_heard}
+        return {
+            "phone": self.extension,
+            "registered": self.registered,
+            "in_call": self.in_call,
+            "ringing": self.ringing,
+            "rings": self.rings,
+            "number": call.number if call else "",
+            "level_dbm0": round(self.ear.level(20), 1),
+            "packets_heard": self.voice.heard,
+        }
 
     # --- SIP in and out -------------------------------------------------------------------------------------------------------
 
@@ -260,11 +311,14 @@ class Softphone:
         return int(message.first("cseq").split()[0])
 
     def _sdp(self) -> bytes:
-        host, port = self._rtp.address
+        host, port = self.voice.socket.address
         first, second = ("8", "0") if self.alaw else ("0", "8")
-        return (f"v=0\r\no=- {self._ssrc} 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP {first} {second} {DTMF_TYPE}\r\n"
-                f"a=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:{DTMF_TYPE} telephone-event/8000\r\na=fmtp:{DTMF_TYPE} 0-16\r\n"
-                "a=ptime:20\r\na=sendrecv\r\n").encode()
+        return (
+            f"v=0\r\no=- {self.voice.ssrc} 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+            f"m=audio {port} RTP/AVP {first} {second} {DTMF_TYPE}\r\n"
+            f"a=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:{DTMF_TYPE} telephone-event/8000\r\na=fmtp:{DTMF_TYPE} 0-16\r\n"
+            "a=ptime:20\r\na=sendrecv\r\n"
+        ).encode()
 
     def _set_media(self, body: bytes) -> None:
         host, port, kinds = "", 0, ["8"]
@@ -274,16 +328,38 @@ class Softphone:
             elif line.startswith("m=audio "):
                 words = line.split()
                 port, kinds = int(words[1]), words[3:]
-        self._codec_alaw = next((kind == "8" for kind in kinds if kind in ("0", "8")), True)
-        self._media = (host, port) if host and port and host != "0.0.0.0" else None
+        self.voice.alaw = next((kind == "8" for kind in kinds if kind in ("0", "8")), True)
+        self.voice.remote = (host, port) if host and port and host != "0.0.0.0" else None
 
-    def _request(self, method: str, uri: str, sender: str, receiver: str, call_id: str, cseq: int, extra: list[tuple[str, str]], body: bytes,
-                 done: Callable[[Message | None], None], progress: Callable[[Message], None] | None = None) -> Message:
+    def _request(
+        self,
+        method: str,
+        uri: str,
+        sender: str,
+        receiver: str,
+        call_id: str,
+        cseq: int,
+        extra: list[tuple[str, str]],
+        body: bytes,
+        done: Callable[[Message | None], None],
+        progress: Callable[[Message], None] | None = None,
+    ) -> Message:
         branch = f"z9hG4bK{self._token()}"
         host, port = self._sip.address
-        message = Message(f"{method} {uri} SIP/2.0", [("via", f"SIP/2.0/UDP {host}:{port};branch={branch};rport"), ("max-forwards", "70"),
-                          ("from", sender), ("to", receiver), ("call-id", call_id), ("cseq", f"{cseq} {method}"),
-                          ("user-agent", "simulated phone"), *extra], body)
+        message = Message(
+            f"{method} {uri} SIP/2.0",
+            [
+                ("via", f"SIP/2.0/UDP {host}:{port};branch={branch};rport"),
+                ("max-forwards", "70"),
+                ("from", sender),
+                ("to", receiver),
+                ("call-id", call_id),
+                ("cseq", f"{cseq} {method}"),
+                ("user-agent", "simulated phone"),
+                *extra,
+            ],
+            body,
+        )
         self._launch(branch, Pending(message, done, progress))
         return message
 
@@ -309,7 +385,9 @@ class Softphone:
     def _send(self, message: Message) -> None:
         self._sip.send(message.raw(), self.server)
 
-    def _answer(self, request: Message, status: int, reason: str, to: str = "", extra: list[tuple[str, str]] | None = None, body: bytes = b"") -> Message:
+    def _answer(
+        self, request: Message, status: int, reason: str, to: str = "", extra: list[tuple[str, str]] | None = None, body: bytes = b""
+    ) -> Message:
         kept = [h for h in request.headers if h[0] in ("via", "from", "call-id", "cseq", "record-route")]
         answer = Message(f"SIP/2.0 {status} {reason}", [*kept, ("to", to or request.first("to")), *(extra or [])], body)
         self._send(answer)
@@ -317,13 +395,24 @@ class Softphone:
 
     def _ack(self, call: SipCall, answer: Message) -> None:
         host, port = self._sip.address
-        self._send(Message(f"ACK {call.target} SIP/2.0", [("via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bK{self._token()};rport"),
-                   ("max-forwards", "70"), ("from", call.local), ("to", answer.first("to")), ("call-id", call.call_id),
-                   ("cseq", f"{self._cseq_of(answer)} ACK"), *[("route", r) for r in call.routes]]))
+        self._send(
+            Message(
+                f"ACK {call.target} SIP/2.0",
+                [
+                    ("via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bK{self._token()};rport"),
+                    ("max-forwards", "70"),
+                    ("from", call.local),
+                    ("to", answer.first("to")),
+                    ("call-id", call.call_id),
+                    ("cseq", f"{self._cseq_of(answer)} ACK"),
+                    *[("route", r) for r in call.routes],
+                ],
+            )
+        )
 
     def _datagram(self, data: bytes, source: tuple[str, int]) -> None:
         if len(data) < 12:
-            return                                        # keep-alive
+            return  # keep-alive
         try:
             message = parse(data)
         except ValueError as error:
@@ -341,17 +430,20 @@ class Softphone:
         call = self.call
         if pending is None or pending.message.method != method:
             if method == "INVITE" and answer.status == 200 and call is not None and answer.first("call-id") == call.call_id:
-                self._ack(call, answer)                    # our ACK was lost
+                self._ack(call, answer)  # our ACK was lost
             return
         if answer.status < 200:
-            pending.quiet = method == "INVITE"             # RFC 3261 17.1.1.2: no more retransmission after a provisional answer
+            pending.quiet = method == "INVITE"  # RFC 3261 17.1.1.2: no more retransmission after a provisional answer
             if pending.progress is not None:
                 pending.progress(answer)
             return
         del self._pending[branch]
         if method == "INVITE" and answer.status >= 300:
-            ack = Message(f"ACK {pending.message.start.split()[1]} SIP/2.0", [h for h in pending.message.headers if h[0] in ("via", "from", "call-id")]
-                          + [("to", answer.first("to")), ("max-forwards", "70"), ("cseq", f"{self._cseq_of(answer)} ACK")])
+            ack = Message(
+                f"ACK {pending.message.start.split()[1]} SIP/2.0",
+                [h for h in pending.message.headers if h[0] in ("via", "from", "call-id")]
+                + [("to", answer.first("to")), ("max-forwards", "70"), ("cseq", f"{self._cseq_of(answer)} ACK")],
+            )
             self._send(ack)
         if answer.status in (401, 407) and not pending.authorised:
             self._authorise(pending, answer)
@@ -366,8 +458,12 @@ class Softphone:
         branch, cseq = f"z9hG4bK{self._token()}", self._cseq_of(message) + 1
         host, port = self._sip.address
         headers = [h for h in message.headers if h[0] not in ("via", "cseq", name)]
-        headers = [("via", f"SIP/2.0/UDP {host}:{port};branch={branch};rport"), *headers, ("cseq", f"{cseq} {method}"),
-                   (name, digest(challenge, method, uri, self.extension, self.secret, self._token()))]
+        headers = [
+            ("via", f"SIP/2.0/UDP {host}:{port};branch={branch};rport"),
+            *headers,
+            ("cseq", f"{cseq} {method}"),
+            (name, digest(challenge, method, uri, self.extension, self.secret, self._token())),
+        ]
         fresh = Message(message.start, headers, message.body)
         if method == "REGISTER":
             self._cseq = cseq
@@ -402,7 +498,7 @@ class Softphone:
     def _incoming_invite(self, request: Message, call: SipCall | None) -> None:
         if call is not None and call.invite is not None:
             if request.first("cseq") == call.invite.first("cseq"):
-                if call.final is not None:                 # retransmission
+                if call.final is not None:  # retransmission
                     self._send(call.final)
                 elif call.answered < 0:
                     self._answer(request, 180, "Ringing", call.local, [("contact", self.contact)])
@@ -410,7 +506,9 @@ class Softphone:
             if request.body:
                 self._set_media(request.body)
             call.invite, call.acked = request, False
-            call.final = self._answer(request, 200, "OK", call.local, [("contact", self.contact), ("content-type", "application/sdp")], self._sdp())
+            call.final = self._answer(
+                request, 200, "OK", call.local, [("contact", self.contact), ("content-type", "application/sdp")], self._sdp()
+            )
             self._repeat_final(call, T1_MS)
             return
         if self.call is not None:
@@ -418,8 +516,18 @@ class Softphone:
             return
         local = f"{request.first('to')};tag={self._token()}"
         number = uri_of(request.first("from")).partition(":")[2].partition("@")[0]
-        self.call = SipCall(request.first("call-id"), True, local, request.first("from"), uri_of(request.first("contact")), number, self.world.now,
-                            cseq=self.rng.randrange(1, 1000), invite=request, routes=request.every("record-route"))
+        self.call = SipCall(
+            request.first("call-id"),
+            True,
+            local,
+            request.first("from"),
+            uri_of(request.first("contact")),
+            number,
+            self.world.now,
+            cseq=self.rng.randrange(1, 1000),
+            invite=request,
+            routes=request.every("record-route"),
+        )
         self.rings += 1
         self._answer(request, 180, "Ringing", local, [("contact", self.contact)])
         self.world.observe("softphone-ring", phone=self.extension, number=number)
@@ -430,90 +538,18 @@ class Softphone:
         call.ended, call.ended_by = self.world.now, by
         if call.final_timer is not None:
             call.final_timer.cancel()
-        self._media = None
-        self._keys.clear()
-        self.mouth.stop()
-        self.past.append({"number": call.number, "incoming": call.incoming, "started": call.started, "answered": call.answered,
-                          "ended": call.ended, "ended_by": by, "status": call.status})
+        self.voice.over()
+        self.past.append(
+            {
+                "number": call.number,
+                "incoming": call.incoming,
+                "started": call.started,
+                "answered": call.answered,
+                "ended": call.ended,
+                "ended_by": by,
+                "status": call.status,
+            }
+        )
         self.world.observe("softphone-ended", phone=self.extension, number=call.number, by=by, status=call.status)
         if self.call is call:
             self.call = None
-
-    # --- RTP ---------------------------------------------------------------------------------------------------------------
-
-    def _fresh_audio(self) -> None:
-        self.ear.restart()
-        self.ear.listening = True
-        self._queue.clear()
-        self._last_heard = -1
-        self._events_seen.clear()
-        self.digits_heard.clear()
-
-    def _packet(self, data: bytes, source: tuple[str, int]) -> None:
-        if len(data) < 12 or data[0] >> 6 != 2 or self.call is None:
-            return
-        kind = data[1] & 0x7F
-        sequence, stamp = struct.unpack_from("!HI", data, 2)
-        payload = data[12 + 4 * (data[0] & 15) :]
-        if kind == DTMF_TYPE and len(payload) >= 4:
-            if stamp not in self._events_seen:
-                self._events_seen.add(stamp)
-                if payload[0] < 16:
-                    self.digits_heard.append(("0123456789*#ABCD"[payload[0]], self.world.now))
-            return
-        if kind not in (0, 8) or not payload:
-            return
-        if self._last_heard >= 0:
-            gap = (sequence - self._last_heard) & 0xFFFF
-            if gap > 0x8000 or gap == 0:
-                return
-            self.packets_lost += gap - 1
-        self._last_heard = sequence
-        self.packets_heard += 1
-        samples = g711_decode(payload, kind == 8)
-        for at in range(0, len(samples) - 159, 160):
-            self._queue.append(samples[at : at + 160])
-        while len(self._queue) > 40:
-            self._queue.popleft()
-
-    def _audio(self, block: int) -> None:
-        if self.call is None or (self._media is None and self.call.answered < 0):
-            return
-        self.ear.feed(self._queue.popleft() if self._queue else SILENCE, block)
-        if block % 2 or self._media is None or self.call.answered < 0:
-            return
-        samples = self.mouth.block() + self.mouth.block()
-        self._stamp = (self._stamp + 160) & 0xFFFFFFFF
-        if self._keys and self._send_key():
-            return
-        self._rtp_send(8 if self._codec_alaw else 0, self._stamp, g711_encode(samples, self._codec_alaw), False)
-
-    def _send_key(self) -> bool:
-        """One packet of the key in hand (three at its end), then 100 ms of pause (event -1), in which it returns False: audio flows."""
-        key, left = self._keys.popleft()
-        if key < 0:
-            if left > 160:
-                self._keys.appendleft((key, left - 160))
-            return False
-        first = not self._key_stamp
-        if first:
-            self._key_stamp = self._stamp or 1
-        end = left <= 160
-        body = struct.pack("!BBH", key, (0x80 if end else 0) | 10, (self._stamp - self._key_stamp + 160) & 0xFFFF)
-        for _ in range(3 if end else 1):
-            self._rtp_send(DTMF_TYPE, self._key_stamp, body, first)
-            first = False
-        if end:
-            self._key_stamp = 0
-            self._keys.appendleft((-1, 800))
-        else:
-            self._keys.appendleft((key, left - 160))
-        return True
-
-    def _rtp_send(self, kind: int, stamp: int, payload: bytes, marker: bool) -> None:
-        if self._media is None:
-            return
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        head = struct.pack("!BBHII", 0x80, kind | (0x80 if marker else 0), self._sequence, stamp & 0xFFFFFFFF, self._ssrc)
-        self._rtp.send(head + payload, self._media)
-        self.packets_sent += 1

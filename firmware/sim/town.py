@@ -77,13 +77,15 @@ class Town:
     def staff_phone(self, number: int, plan: AnswerPlan) -> str:
         """Seat somebody at an analog phone, who answers as planned; returns the name of the seat."""
         phone = self.phone(number)
-        return self._seat(f"desk-{number}", desk_person(self.world, phone, plan, self.country.busy_freqs[0],
-                                                        lambda: self.person("phone", str(number))))
+        return self._seat(
+            f"desk-{number}", desk_person(self.world, phone, plan, self.country.busy_freqs[0], lambda: self.person("phone", str(number)))
+        )
 
     def staff_softphone(self, extension: str, plan: AnswerPlan) -> str:
         """Seat somebody at a simulated SIP phone."""
-        return self._seat(f"soft-{extension}", soft_person(self.world, self.softphones[extension], plan,
-                                                           lambda: self.person("softphone", extension)))
+        return self._seat(
+            f"soft-{extension}", soft_person(self.world, self.softphones[extension], plan, lambda: self.person("softphone", extension))
+        )
 
     def _seat(self, name: str, script: Script) -> str:
         old = self.tasks.get(name)
@@ -107,8 +109,18 @@ class Town:
         phone.register()
         return phone
 
-    def dial(self, number: int, keys: str, *, pulse: bool = False, drill: bool = False, talk_ms: int = 0, tone_hz: float = 0.0,
-             stay: bool = False, partners_hz: tuple[float, ...] = ()) -> Person:
+    def dial(
+        self,
+        number: int,
+        keys: str,
+        *,
+        pulse: bool = False,
+        drill: bool = False,
+        talk_ms: int = 0,
+        tone_hz: float = 0.0,
+        stay: bool = False,
+        partners_hz: tuple[float, ...] = (),
+    ) -> Person:
         """Somebody lifts analog phone `number`, waits for dial tone, dials and (unless `stay`) talks until the end."""
         phone = self.phone(number)
         phone.drill = drill
@@ -118,7 +130,9 @@ class Town:
         self.start(person.ident, _dialler(self.world, phone, keys, pulse, plan, person, self.country.busy_freqs[0], stay))
         return person
 
-    def dial_soft(self, extension: str, keys: str, *, talk_ms: int = 0, tone_hz: float = 0.0, partners_hz: tuple[float, ...] = ()) -> Person:
+    def dial_soft(
+        self, extension: str, keys: str, *, talk_ms: int = 0, tone_hz: float = 0.0, partners_hz: tuple[float, ...] = ()
+    ) -> Person:
         """Somebody calls from a simulated SIP phone and talks until the end."""
         person = self.person("softphone", extension)
         plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz)
@@ -133,16 +147,25 @@ class Town:
         """Plain data for `sim status`."""
         segment = self.world.segment
         return {
-            "now_ms": self.world.now, "wall_ms": self.world.wall_ms, "speed": segment.speed, "media_pid": segment.media_pid,
-            "ticked": segment.ticked, "silent_ticks": segment.silent_ticks, "underruns": segment.underruns, "country": self.country.name,
-            "lines": [line.facts() for line in self.exchange.lines.values()], "phones": [phone.facts() for phone in self.phones.values()],
+            "now_ms": self.world.now,
+            "wall_ms": self.world.wall_ms,
+            "speed": segment.speed,
+            "media_pid": segment.media_pid,
+            "ticked": segment.ticked,
+            "silent_ticks": segment.silent_ticks,
+            "underruns": segment.underruns,
+            "country": self.country.name,
+            "lines": [line.facts() for line in self.exchange.lines.values()],
+            "phones": [phone.facts() for phone in self.phones.values()],
             "softphones": [phone.facts() for phone in self.softphones.values()],
             "people": [person.facts() for person in self.people.values() if not person.done],
             "emergencies": [call.facts() for call in self.exchange.emergencies],
         }
 
 
-def _dialler(world: World, phone: AnalogPhone, keys: str, pulse: bool, plan: AnswerPlan, person: Person, busy_hz: float, stay: bool) -> Script:
+def _dialler(
+    world: World, phone: AnalogPhone, keys: str, pulse: bool, plan: AnswerPlan, person: Person, busy_hz: float, stay: bool
+) -> Script:
     desk = Desk(phone, busy_hz)
     person.number = keys
     if not phone.lifted:
@@ -156,8 +179,9 @@ def _dialler(world: World, phone: AnalogPhone, keys: str, pulse: bool, plan: Ans
     if stay:
         person.done = True
         return
-    yield from at_work(world, desk.ear, desk.mouth, desk.record, plan, person, (busy_hz,), lambda: desk.far_gone(len(plan.partners_hz[:6])),
-                        phone.press)
+    yield from at_work(
+        world, desk.ear, desk.mouth, desk.record, plan, person, (busy_hz,), lambda: desk.far_gone(len(plan.partners_hz[:6])), phone.press
+    )
     person.ended_by = "far" if desk.far_gone(len(plan.partners_hz[:6])) else "me"
     person.keep_tape(desk.ear)
     desk.hang_up()
@@ -184,5 +208,3 @@ def _soft_dialler(world: World, phone: Softphone, keys: str, plan: AnswerPlan, p
     phone.hang_up()
     person.ended, person.done = world.now, True
     world.observe("person-done", person=person.ident, outcome=person.outcome, by=person.ended_by)
-
-

@@ -208,6 +208,8 @@ class World:
         """Deliver blocks until `stopping`."""
         deadline = time.monotonic_ns()
         speed = self.segment.speed
+        if self.segment.ticked > self.segment.block:  # this world takes over from an earlier one
+            self.segment.realign()
         while not self.stopping:
             if self.paused_ms:
                 self._sit_out()
@@ -218,7 +220,7 @@ class World:
             if speed == 100:
                 deadline += BLOCK_NS
                 late = time.monotonic_ns() - deadline
-                if late > 100 * BLOCK_NS:                 # the machine slept: do not race to catch up
+                if late > 100 * BLOCK_NS:  # the machine slept: do not race to catch up
                     deadline += late
                     self.xruns += 1
                     self.segment.realign()
@@ -243,13 +245,15 @@ class World:
     def _lockstep(self) -> None:
         """Virtual time: go on when media has ticked, or after 2 s without it (then media is gone or stuck)."""
         while not self.segment.media_pid and not self.segment.ticked and not self.stopping:
-            self.serve(0.02)                              # time begins when media is there
+            self.serve(0.02)  # time begins when media is there
         give_up = time.monotonic_ns() + 2_000_000_000
         while not self.segment.wait_ticked(5_000_000) and not self.stopping:
             self.serve(0.0)
             if time.monotonic_ns() > give_up:
                 self.xruns += 1
-                return
+                break
+        if self.segment.ticked > self.segment.block:  # media went on without us
+            self.segment.realign()
         self.serve(0.0)
 
     def _sit_out(self) -> None:

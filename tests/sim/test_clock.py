@@ -65,7 +65,7 @@ def test_virtual_time_runs_thirty_times_faster_than_real_time_with_a_live_peer()
     spent = time.monotonic() - start
     peer.join()
     assert world.now >= 20_000
-    assert spent < 20.0 / 5                      # two threads share one interpreter here; processes reach far more
+    assert spent < 20.0 / 5  # two threads share one interpreter here; processes reach far more
 
 
 def test_real_time_is_kept_on_absolute_deadlines() -> None:

@@ -1,0 +1,333 @@
+"""`branchpbx sim`: the simulated world from a terminal.
+
+Theory of operation. Each sub-command is one request of `control.py`, printed readably (or with `--json` as it came). `sim world` is the
+process itself (the appliance starts it), `sim run` the front door of `make run`, `sim day` a whole day in a temporary folder.
+Exit status: 0 done, 1 refused or failed (one line on stderr says why), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from firmware.errors import PbxError
+from firmware.sim.client import WorldClient
+
+
+def main(argv: list[str]) -> int:
+    """Run one sub-command."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if not hasattr(options, "action"):
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        status: int = options.action(options)
+    except (PbxError, ValueError, OSError) as error:
+        sys.stderr.write(f"branchpbx sim: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="branchpbx sim", description="The simulated world: exchange, lines, phones, people.")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--state", type=Path, default=Path(os.environ.get("BRANCHPBX_STATE") or "state"), metavar="DIR")
+    common.add_argument("--json", action="store_true", help="print the answer as JSON")
+    drill = argparse.ArgumentParser(add_help=False)
+    drill.add_argument("--emergency-drill", action="store_true", help="an emergency number is meant (it reaches the simulated centre only)")
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    call = commands.add_parser("call", parents=[common, drill], help="somebody outside calls the branch")
+    call.add_argument("--from", dest="number", default="13800138000", metavar="NUMBER")
+    call.add_argument("--name", default="")
+    call.add_argument("--to-line", type=int, default=1, metavar="LINE")
+    call.add_argument("--caller-id", choices=("fsk", "sdmf", "dtmf", "none"), default="fsk")
+    call.add_argument("--withhold", choices=("private", "unavailable"), default="", help="the number is not sent, for this reason")
+    call.add_argument("--press", default="", metavar="KEYS", help="such as 1@menu,2@menu,9@3.5 (menu, voice, talk, rating or seconds)")
+    call.add_argument("--say", default="", metavar="WHAT", help="FILE.wav, tone:440 or speech:SECONDS, from the answer on")
+    call.add_argument("--hang-up-after", type=float, default=0, metavar="S", help="seconds after the answer")
+    call.add_argument("--patience", type=float, default=90, metavar="S", help="seconds to wait for an answer")
+    call.add_argument("--record", type=Path, default=None, metavar="FILE", help="WAV of what the caller hears")
+    call.add_argument("--wait", action="store_true", help="return when the call is over, with what the caller saw")
+    call.set_defaults(action=_call)
+
+    phone = commands.add_parser(
+        "phone", parents=[common, drill], help="analog phone N: off-hook, dial, press, answer, flash, hang-up, say, record"
+    )
+    phone.add_argument("phone", type=int, metavar="N")
+    phone.add_argument(
+        "what", choices=("off-hook", "dial", "press", "answer", "leave", "flash", "hang-up", "say", "quiet", "record", "status")
+    )
+    phone.add_argument("value", nargs="?", default="", help="number, keys, sound, flash time in ms or WAV file")
+    phone.add_argument("--pulse", action="store_true")
+    phone.add_argument("--after", type=float, default=1.0, metavar="S", help="answer so long after the first ring")
+    phone.add_argument("--talk", type=float, default=0, metavar="S", help="hang up after so long")
+    phone.add_argument("--say", default="", metavar="WHAT")
+    phone.add_argument("--times", type=int, default=1, help="answer so many calls, 0 for ever")
+    phone.add_argument("--wait", action="store_true")
+    phone.set_defaults(action=_phone)
+
+    exchange = commands.add_parser("exchange", parents=[common], help="settings and faults of a PSTN line")
+    exchange.add_argument("line", type=int, metavar="LINE")
+    exchange.add_argument(
+        "fault",
+        nargs="?",
+        default="",
+        metavar="FAULT",
+        help="cut, low-battery, noise, hum, no-dial-tone, stuck, parallel, reversed, false-ring",
+    )
+    exchange.add_argument("--off", action="store_true", help="mend it")
+    exchange.add_argument("--for", dest="seconds", type=float, default=0, metavar="S", help="mend it by itself")
+    exchange.add_argument("--value", type=float, default=0)
+    exchange.add_argument("--release", default="", help="how a far hang-up is signalled: polarity+loop-drop+busy")
+    exchange.add_argument("--answer-reversal", choices=("on", "off"), default="")
+    exchange.add_argument("--erl", type=float, default=None, metavar="DB")
+    exchange.add_argument("--echo-delay", type=float, default=None, metavar="MS")
+    exchange.set_defaults(action=_exchange)
+
+    number = commands.add_parser("number", parents=[common], help="how a number of the PSTN behaves")
+    number.add_argument("number")
+    number.add_argument("kind", choices=("answer", "busy", "no-answer", "congestion", "unobtainable"))
+    number.add_argument("--answer-after", type=float, default=3.0, metavar="S")
+    number.add_argument("--hang-up-after", type=float, default=0.0, metavar="S")
+    number.add_argument("--say", default="speech:4")
+    number.set_defaults(action=_number)
+
+    for name, help_text in (("status", "the world now"), ("results", "what everybody saw"), ("watch", "observations as they are made")):
+        plain = commands.add_parser(name, parents=[common], help=help_text)
+        plain.set_defaults(action={"status": _status, "results": _results, "watch": _watch}[name])
+    hang_up = commands.add_parser("hang-up", parents=[common], help="make a person hang up")
+    hang_up.add_argument("person")
+    hang_up.set_defaults(action=_hang_up)
+    speed = commands.add_parser("speed", parents=[common], help="speed in percent of real time")
+    speed.add_argument("percent", type=int)
+    speed.set_defaults(action=lambda o: _print(WorldClient(o.state).ask("speed", percent=o.percent)))
+
+    run = commands.add_parser("run", parents=[common], help="start an appliance with its world and show it")
+    run.add_argument("--config", type=Path, default=None, metavar="FILE", help="site file (default: the demo branch)")
+    run.add_argument("--bind", default="127.0.0.1", metavar="ADDR")
+    run.add_argument("--language", choices=("en", "zh"), default="en")
+    run.set_defaults(action=_run)
+
+    day = commands.add_parser("day", parents=[common], help="live a day of calls and compare what people saw with the records")
+    day.add_argument("--seed", type=int, default=None)
+    day.add_argument("--calls", type=int, default=20)
+    day.add_argument("--speed", type=int, default=1000, metavar="PERCENT")
+    day.add_argument("--keep", type=Path, default=None, metavar="DIR", help="keep the appliance's folder here")
+    day.set_defaults(action=_day)
+
+    world = commands.add_parser("world", parents=[common], help="the world process itself (started by the appliance)")
+    world.add_argument("--segment-fd", type=int, default=int(os.environ.get("BRANCHPBX_WORLD_FD", "-1")), metavar="N")
+    world.add_argument("--country", default="")
+    world.add_argument("--seed", type=int, default=1)
+    world.set_defaults(action=_world)
+    return parser
+
+
+def _print(answer: Any) -> int:
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=2) + "\n")
+    return 0
+
+
+def _person(options: argparse.Namespace, answer: dict[str, Any]) -> int:
+    if options.json:
+        return _print(answer)
+    result = answer.get("result")
+    if result is None:
+        sys.stdout.write(f"{answer['person']} is on the way; `branchpbx sim watch` tells, `branchpbx sim results` afterwards\n")
+        return 0
+    talked = (result["ended"] - result["answered"]) / 1000 if result["answered"] >= 0 else 0.0
+    sys.stdout.write(
+        f"{result['ident']} {result['outcome']}: {result['rings']} rings, {talked:.1f} s, ended by {result['ended_by'] or 'nobody'}\n"
+    )
+    if result["partners"]:
+        sys.stdout.write("heard " + ", ".join(f"{hz} Hz at {level} dBm0" for hz, level in result["partners"].items()) + "\n")
+    return 0
+
+
+def _call(options: argparse.Namespace) -> int:
+    say = options.say
+    if say and not say.startswith(("tone:", "speech:")):
+        say = str(Path(say).absolute())
+    record = str(options.record.absolute()) if options.record else ""
+    facts = {
+        "from": options.number,
+        "line": options.to_line,
+        "caller_id": options.caller_id,
+        "name": options.name,
+        "reason": options.withhold,
+        "press": options.press,
+        "say": say,
+        "hang_up_after": options.hang_up_after,
+        "patience": options.patience,
+        "record": record,
+        "wait": options.wait,
+        "drill": options.emergency_drill,
+    }
+    return _person(options, WorldClient(options.state).ask("call", timeout=None if options.wait else 10.0, **facts))
+
+
+def _phone(options: argparse.Namespace) -> int:
+    facts: dict[str, Any] = {"phone": options.phone, "action": options.what, "drill": options.emergency_drill, "wait": options.wait}
+    if options.what == "dial":
+        facts |= {"number": options.value, "pulse": options.pulse, "talk": options.talk}
+    elif options.what == "press":
+        facts["keys"] = options.value
+    elif options.what == "say":
+        facts["what"] = options.value if options.value.startswith(("tone:", "speech:")) else str(Path(options.value).absolute())
+    elif options.what == "flash" and options.value:
+        facts["ms"] = int(options.value)
+    elif options.what == "record" and options.value:
+        facts["path"] = str(Path(options.value).absolute())
+    elif options.what == "answer":
+        facts |= {"after": options.after, "talk": options.talk, "say": options.say, "times": options.times}
+    answer = WorldClient(options.state).ask("phone", timeout=None if options.wait else 10.0, **facts)
+    if "person" in answer:
+        return _person(options, answer)
+    if options.json:
+        return _print(answer)
+    if "seat" in answer:
+        sys.stdout.write(f"somebody sits at phone {options.phone} and will answer\n")
+        return 0
+    shown = answer["phone"]
+    hook = "off-hook" if shown["lifted"] else "ringing" if shown["ringing"] else "on-hook"
+    sys.stdout.write(
+        f"phone {shown['phone']}: {hook}, {shown['volts']} V, {shown['milliamps']} mA, rings {shown['rings']}, "
+        f"hears {shown['level_dbm0']} dBm0\n"
+    )
+    return 0
+
+
+def _exchange(options: argparse.Namespace) -> int:
+    facts: dict[str, Any] = {"line": options.line}
+    if options.fault:
+        facts |= {"fault": options.fault, "on": not options.off, "value": options.value, "seconds": options.seconds}
+    if options.release:
+        facts["release"] = options.release
+    if options.answer_reversal:
+        facts["answer_reversal"] = options.answer_reversal == "on"
+    if options.erl is not None:
+        facts["erl_db"] = options.erl
+    if options.echo_delay is not None:
+        facts["echo_delay_ms"] = options.echo_delay
+    answer = WorldClient(options.state).ask("exchange", **facts)
+    if options.json:
+        return _print(answer)
+    sys.stdout.write(_line_text(answer["line"]) + "\n")
+    return 0
+
+
+def _number(options: argparse.Namespace) -> int:
+    WorldClient(options.state).ask(
+        "number",
+        number=options.number,
+        kind=options.kind,
+        answer_after=options.answer_after,
+        hang_up_after=options.hang_up_after,
+        say=options.say,
+    )
+    return 0
+
+
+def _line_text(line: dict[str, Any]) -> str:
+    call = line["call"]
+    faults = f", faults {' '.join(line['faults'])}" if line["faults"] else ""
+    talk = f", {'from' if call['direction'] == 'in' else 'to'} {call['number'] or call['digits'] or '?'}" if call else ""
+    return f"line {line['line']}: {line['state']}, {line['volts']} V, {line['milliamps']} mA{talk}{faults}"
+
+
+def _status(options: argparse.Namespace) -> int:
+    answer = WorldClient(options.state).ask("status")
+    if options.json:
+        return _print(answer)
+    pace = "real time" if answer["speed"] == 100 else f"speed {answer['speed']} %"
+    sys.stdout.write(f"world at {answer['now_ms'] / 1000:.1f} s, {pace}, country {answer['country']}, media pid {answer['media_pid']}\n")
+    for line in answer["lines"]:
+        sys.stdout.write(_line_text(line) + "\n")
+    for phone in answer["phones"]:
+        hook = "off-hook" if phone["lifted"] else "ringing" if phone["ringing"] else "on-hook"
+        sys.stdout.write(f"phone {phone['phone']}: {hook}, feed {phone['feed']}, {phone['volts']} V, {phone['milliamps']} mA\n")
+    for person in answer["people"]:
+        sys.stdout.write(f"{person['ident']}: {person['kind']} {person['number']} {person['outcome'] or 'waiting'}\n")
+    return 0
+
+
+def _results(options: argparse.Namespace) -> int:
+    return _print(WorldClient(options.state).ask("results"))
+
+
+def _watch(options: argparse.Namespace) -> int:
+    client = WorldClient(options.state, timeout=10)
+    client.ask("watch")
+    client.link.settimeout(None)
+    while True:
+        note = client.read().get("event", {})
+        facts = " ".join(f"{key}={value}" for key, value in note.items() if key not in ("at", "what"))
+        sys.stdout.write(
+            json.dumps(note, ensure_ascii=False) + "\n" if options.json else f"{note['at'] / 1000:10.2f}  {note['what']:<18} {facts}\n"
+        )
+        sys.stdout.flush()
+
+
+def _hang_up(options: argparse.Namespace) -> int:
+    WorldClient(options.state).ask("hang-up", person=options.person)
+    return 0
+
+
+def _country_of(state: Path) -> str:
+    """The country of the site that this appliance runs, as far as its files tell; CN otherwise."""
+    try:
+        endpoints = json.loads((state / "run" / "endpoints.json").read_text("utf-8"))
+        site = tomllib.loads(Path(str(endpoints["config"])).read_text("utf-8"))
+    except (OSError, ValueError, KeyError):
+        return "CN"
+    return str(site.get("site", {}).get("country", "CN"))
+
+
+def _world(options: argparse.Namespace) -> int:
+    from firmware.sim.control import Control
+    from firmware.sim.town import Town
+    from firmware.sim.wire import Segment
+
+    if options.segment_fd < 0:
+        raise PbxError(
+            "the world needs the descriptor of its segment: `branchpbx run` starts it with BRANCHPBX_WORLD_FD, or give --segment-fd"
+        )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    town = Town(Segment(options.segment_fd), country_name=options.country or _country_of(options.state), seed=options.seed)
+    control = Control(town, options.state / "run" / "world.sock")
+
+    def stop(*_: object) -> None:
+        town.world.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches the whole group; the appliance decides
+    try:
+        town.world.run()
+    finally:
+        control.close()
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from firmware.sim.front import run
+
+    return run(options.state, options.config, options.bind, options.language)
+
+
+def _day(options: argparse.Namespace) -> int:
+    from firmware.sim.day import live
+
+    return live(options.seed, options.calls, options.speed, options.keep)
