@@ -5,7 +5,7 @@ Theory of operation
 RFC 7616 and 8760 on RFC 3261 section 22. A challenge keeps no state: the nonce carries its own time and a MAC over time
 and source address, so that scanners cost nothing. Only a nonce that authenticated somebody is remembered, with the nonce
 counts already used (a window of 64, because UDP reorders). MD5 is challenged first beside SHA-256: some clients read
-only the first challenge.
+only the first challenge, and the few that break on a second one are known by name.
 Invariants: an unknown user costs the same work and gets the same answer as a wrong password; digests are compared in
 constant time; a right digest over an old, foreign or used-up nonce is answered stale=true and never accepted.
 """
@@ -32,6 +32,8 @@ ALGORITHMS: dict[str, Callable[[bytes], str]] = {
 NONCE_LIFE_MS = 300_000
 NONCES_KEPT = 4096
 _WINDOW = 64
+# Agents that fail on a challenge beyond the first instead of passing over an algorithm they do not know: they get MD5 alone.
+SINGLE_CHALLENGE_AGENTS = re.compile(r"baresip v?[01]\.")
 _HEX8 = re.compile(r"[0-9a-fA-F]{8}\Z")
 
 
@@ -108,11 +110,12 @@ class DigestServer:
         usable = [(user, secret) for user, secret in secrets.items() if secret]
         self._hashes = {(name, user): user_hash(name, user, self.realm, secret) for user, secret in usable for name in ALGORITHMS}
 
-    def challenges(self, source: str, now: int, *, stale: bool = False) -> list[str]:
-        """Challenge values, MD5 first; `source` is the host that must use the nonce."""
+    def challenges(self, source: str, now: int, *, stale: bool = False, agent: str = "") -> list[str]:
+        """Challenge values, MD5 first; `source` is the host that must use the nonce, `agent` the User-Agent of the request."""
         nonce = self._nonce(source, now)
         flag = ", stale=true" if stale else ""
-        return [f'Digest realm="{self.realm}", nonce="{nonce}", algorithm={name}, qop="auth"{flag}' for name in ALGORITHMS]
+        names = list(ALGORITHMS)[:1] if SINGLE_CHALLENGE_AGENTS.match(agent) else list(ALGORITHMS)
+        return [f'Digest realm="{self.realm}", nonce="{nonce}", algorithm={name}, qop="auth"{flag}' for name in names]
 
     def check(self, request: Request, source: str, now: int) -> tuple[Outcome, str]:
         """Outcome and, when RIGHT, the user name."""

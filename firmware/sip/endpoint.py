@@ -68,12 +68,23 @@ class TraceLine(msgspec.Struct, frozen=True):
 
 
 class Endpoint:
-    """`token(n)` gives n random hexadecimal digits. `secrets` maps account to password."""
+    """`token(n)` gives n random hexadecimal digits. `secrets` maps account to password.
 
-    def __init__(self, settings: Settings, secrets: Mapping[str, str], token: Callable[[int], str]) -> None:
+    `identify(request, flow)` may name the account of a caller that is known otherwise than by digest (its address, its
+    certificate); "" leaves it to digest.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        secrets: Mapping[str, str],
+        token: Callable[[int], str],
+        identify: Callable[[Request, Flow], str] | None = None,
+    ) -> None:
         self.settings = settings
         self.server_name = settings.server_name
         self.token = token
+        self._identify = identify
         self.transactions = TransactionLayer(settings.timers, limit=settings.max_transactions)
         self.transactions.trace = self._trace_out
         self.registrar = Registrar(settings.registration_min_s, settings.registration_max_s)
@@ -292,7 +303,8 @@ class Endpoint:
             self.counters["authentication-failures"] += 1
             self.emit(ev.AuthenticationFailed(self._now, request.method, source))
         status, name = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
-        challenges = self.digest.challenges(source, self._now, stale=outcome is Outcome.STALE)
+        agent = request.headers.get("user-agent")
+        challenges = self.digest.challenges(source, self._now, stale=outcome is Outcome.STALE, agent=agent)
         self._refuse(request, Refusal(status, headers=tuple((name, value) for value in challenges)), reply)
         return None
 
@@ -340,7 +352,7 @@ class Endpoint:
 
     def _invite(self, request: Request, reply: Flow, flow: Flow, raw: bytes) -> None:
         source = flow.remote[0]
-        user = self._authenticate(request, reply, source)
+        user = (self._identify(request, flow) if self._identify is not None else "") or self._authenticate(request, reply, source)
         if user is None:
             return
         merged = (request.call_id, request.from_.tag, request.cseq.number)

@@ -1,0 +1,140 @@
+"""Session descriptions and the rules of RFC 3264."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from firmware.sip.errors import SyntaxProblem
+from firmware.sip.offer import NotAcceptable, OfferAnswer
+from firmware.sip.sdp import parse_sdp
+from tests.unit.sip_stage import PBX, audio, sdp
+
+
+def offer(lines: str, session: str = "c=IN IP4 192.0.2.9\r\nt=0 0\r\n", version: int = 1) -> bytes:
+    return f"v=0\r\no=x 1 {version} IN IP4 192.0.2.9\r\ns=-\r\n{session}{lines}".encode()
+
+
+AUDIO = "m=audio 4000 RTP/AVP 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\na=ptime:30\r\n"
+
+
+def answer_to(text: bytes, side: OfferAnswer | None = None) -> tuple[OfferAnswer, str]:
+    side = side or audio(PBX, 5000)
+    return side, side.receive_offer(parse_sdp(text)).build().decode()
+
+
+def test_answer_names_one_codec_and_only_offered_numbers() -> None:
+    side, text = answer_to(offer(AUDIO))
+    assert "m=audio 5000 RTP/AVP 0 97\r\n" in text and "a=rtpmap:97 telephone-event/8000" in text
+    assert side.path is not None
+    assert (side.path.remote, side.path.codec, side.path.payload_type, side.path.dtmf_type, side.path.ptime_ms) == (
+        ("192.0.2.9", 4000),
+        "pcmu",
+        0,
+        97,
+        30,
+    )
+    assert side.path.send and side.path.receive
+
+
+def test_dynamic_number_for_g711_and_no_telephone_event() -> None:
+    side, text = answer_to(offer("m=audio 4000 RTP/AVP 18 112\r\na=rtpmap:112 PCMA/8000/1\r\n"))
+    assert "m=audio 5000 RTP/AVP 112\r\n" in text
+    assert side.path is not None and (side.path.codec, side.path.payload_type, side.path.dtmf_type) == ("pcma", 112, None)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "send", "receive"),
+    [
+        ("sendrecv", "sendrecv", True, True),
+        ("sendonly", "recvonly", False, True),
+        ("recvonly", "sendonly", True, False),
+        ("inactive", "inactive", False, False),
+    ],
+)
+def test_directions_are_mirrored(theirs: str, ours: str, send: bool, receive: bool) -> None:
+    for text in (offer(AUDIO + f"a={theirs}\r\n"), offer(AUDIO, f"c=IN IP4 192.0.2.9\r\nt=0 0\r\na={theirs}\r\n")):
+        side, answer = answer_to(text)
+        assert f"a={ours}\r\n" in answer
+        assert side.path is not None and (side.path.send, side.path.receive) == (send, receive)
+
+
+def test_null_connection_address_is_hold() -> None:
+    side, answer = answer_to(offer(AUDIO, "c=IN IP4 0.0.0.0\r\nt=0 0\r\n"))
+    assert side.path is not None and side.path.remote is None and side.path.held and "a=recvonly" in answer
+
+
+def test_m_lines_keep_their_order_and_refused_ones_get_port_0() -> None:
+    side, answer = answer_to(offer("m=video 6000 RTP/AVP 31\r\nm=audio 7000 RTP/SAVP 0\r\n" + AUDIO + "m=audio 4002 RTP/AVP 8\r\n"))
+    assert [line for line in answer.splitlines() if line.startswith("m=")] == [
+        "m=video 0 RTP/AVP 31", "m=audio 0 RTP/SAVP 0", "m=audio 5000 RTP/AVP 0 97", "m=audio 0 RTP/AVP 8",
+    ]  # fmt: skip
+    assert side.line == 2
+
+
+def test_no_usable_audio_is_not_acceptable() -> None:
+    for lines in ("", "m=audio 4000 RTP/AVP 18\r\n", "m=audio 0 RTP/AVP 0\r\n", "m=video 4000 RTP/AVP 31\r\n"):
+        with pytest.raises(NotAcceptable):
+            answer_to(offer(lines))
+
+
+def test_version_rises_with_each_change_and_only_then() -> None:
+    side, first = answer_to(offer(AUDIO))
+    _, same = answer_to(offer(AUDIO, version=1), side)
+    _, held = answer_to(offer(AUDIO + "a=sendonly\r\n", version=2), side)
+    _, resumed = answer_to(offer(AUDIO, version=3), side)
+    versions = [text.splitlines()[1].split()[2] for text in (first, same, held, resumed)]
+    assert versions == ["1", "1", "2", "3"] and first == same
+
+
+def test_the_t_line_of_an_answer_equals_the_offer() -> None:
+    assert "t=3149328700 0\r\n" in answer_to(offer(AUDIO, "c=IN IP4 192.0.2.9\r\nt=3149328700 0\r\n"))[1]
+
+
+def test_offer_and_answer_agree_on_a_path() -> None:
+    caller, callee = audio(PBX, 5000), audio(("192.0.2.20", 4000), 4100)
+    path = caller.receive_answer(callee.receive_offer(caller.offer()))
+    assert path.remote == ("192.0.2.20", 4100) and path.codec == "pcma" and path.dtmf_type == 101 and path.send and path.receive
+    assert callee.path is not None and callee.path.remote == ("192.0.2.1", 5000)
+
+
+def test_a_later_offer_keeps_the_m_lines_of_the_session() -> None:
+    side, _ = answer_to(offer("m=video 6000 RTP/AVP 31\r\n" + AUDIO))
+    again = side.offer()
+    assert [(line.kind, line.port) for line in again.media] == [("video", 0), ("audio", 5000)] and again.version == 2
+
+
+def test_our_hold_is_offered_sendonly_and_their_answer_taken() -> None:
+    caller, callee = audio(PBX, 5000), audio(("192.0.2.20", 4000), 4100)
+    caller.receive_answer(callee.receive_offer(caller.offer()))
+    caller.hold = True
+    path = caller.receive_answer(callee.receive_offer(caller.offer()))
+    assert (path.send, path.receive) == (True, False) and callee.path is not None and callee.path.held
+
+
+def test_negotiation_survives_a_snapshot() -> None:
+    side, _ = answer_to(offer(AUDIO))
+    copy = msgspec.msgpack.decode(msgspec.msgpack.encode(side), type=OfferAnswer)
+    assert copy == side and copy.receive_offer(parse_sdp(offer(AUDIO))).version == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"v=1\r\n",
+        b"v=0\r\nnonsense\r\n",
+        offer("m=audio x RTP/AVP 0\r\n"),
+        offer("m=audio 1 RTP/AVP\r\n"),
+        offer("c=IN IP9 x\r\n"),
+        offer("m=audio 9 RTP/AVP 0\r\n", ""),
+    ],
+)
+def test_a_broken_description_is_a_syntax_problem(text: bytes) -> None:
+    with pytest.raises(SyntaxProblem):
+        parse_sdp(text)
+
+
+def test_ipv6_and_lone_lf_are_understood() -> None:
+    description = parse_sdp(b"v=0\no=- 1 1 IN IP6 2001:db8::1\ns=\nt=0 0\nm=audio 9 RTP/AVP 0\nc=IN IP6 2001:db8::2\n")
+    assert description.address_of(description.media[0]) == "2001:db8::2" and sdp().media[0].port == 4000
