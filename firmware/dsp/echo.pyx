@@ -46,7 +46,7 @@ cdef float STEP = 1.6
 cdef float SHRINK = 0.4
 cdef float NOISE_UP = 0.4
 cdef float NOISE_DOWN = 0.2
-cdef float NEAR_MARGIN = 6.0                            # above residual and noise: somebody talks here
+cdef float NEAR_MARGIN = 10.0                          # above residual and noise: somebody talks here
 cdef int HANG_HOPS = 15
 
 
@@ -219,7 +219,7 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, bint active) noexce
     if not active:
         s.better = 0
         return False
-    if s.error_back < <float>0.9 * s.error_front and pb < pf and s.error_back < s.level_near:
+    if s.error_back < <float>0.8 * s.error_front and pb < pf and s.error_back < s.level_near:
         s.better += 1
         s.worse = 0
         if s.better >= 3 or s.error_back < <float>0.5 * s.error_front:
@@ -237,13 +237,14 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, bint active) noexce
         _copy_filter(s, &s.back, &s.front)
         s.error_back = s.error_front
         s.worse = 0
-    if s.converged and s.error_front > <float>4.0 * s.level_near and s.error_front > <float>100.0:
-        memset(s.front.re, 0, <size_t>s.parts * s.bins * sizeof(float))     # worse than nothing: a new line
+    if s.converged and s.error_front > <float>1.3 * s.level_near and s.level_near > <float>4.0 * s.noise_power:
+        memset(s.front.re, 0, <size_t>s.parts * s.bins * sizeof(float))     # worse than nothing: the line has changed
         memset(s.front.im, 0, <size_t>s.parts * s.bins * sizeof(float))
-        _spread_variance(s, START_VAR)
+        _loosen(s, 0.5, <float>0.2 * START_VAR)
         s.error_front = s.level_near
         s.converged = 0
         s.leak = 1.0
+        s.stuck = -50
     if s.converged and s.error_front > <float>0.1 * s.level_echo and s.level_echo > <float>10.0 * s.noise_power:
         s.stuck += 1
         if s.stuck >= 25:
@@ -311,8 +312,8 @@ cdef void _control_residual(EchoState* s, float* heard, float pf, float py, bint
         ratio = (pf - s.noise_power) / py if pf > s.noise_power else 0.0
         if ratio < s.leak:
             s.leak += <float>0.1 * (ratio - s.leak)
-        elif ratio < <float>4.0 * s.leak:
-            s.leak += <float>0.02 * (ratio - s.leak)
+        elif ratio < <float>8.0 * s.leak:
+            s.leak += <float>0.05 * (ratio - s.leak)
         if s.leak < <float>1e-5:
             s.leak = <float>1e-5
     if active:
