@@ -316,7 +316,7 @@ def _known(state: Any, name: str) -> bool | None:
 def fxo_facts(state: Any) -> FxoFacts:
     """Electrical facts of an FXO slot in a `PortState`."""
     volts = float(getattr(state, "volts", 0.0) or 0.0)
-    battery, polarity, flowing, ringing = (_known(state, name) for name in ("battery", "reversed", "flowing", "ringing"))
+    battery, polarity, flowing, ringing = (_known(state, name) for name in ("battery", "reversed", "loop", "ringing"))
     return FxoFacts(battery, volts, polarity, flowing, ringing)
 
 

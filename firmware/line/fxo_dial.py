@@ -36,6 +36,8 @@ from firmware.line.tones import ToneSpec
 
 #: Tone detectors of an engine port.
 MAX_TONES: Final = 6
+#: Shorter sounds, the hang-over of the voice detector included, are clicks.
+LEAST_SOUND_MS: Final = 550
 #: A sign of an answer on a line whose reversal is the proof.
 SIGN_WITHOUT_REVERSAL_MS: Final = 20_000
 
@@ -193,7 +195,7 @@ class FxoDialling(FxoBase):
     def _progress_tone(self, fact: ToneHeard) -> None:
         state = self.state
         if fact.name == "ringback":
-            self._cancel("answer_assumed", "answer", "voice_long")
+            self._cancel("answer_assumed", "answer", "voice_long", "ringback_missing")
             if state.ringback_at < 0:
                 self._emit(Ringing(state.now))
             state.ringback_at, state.ringback_over, state.odd_voices = max(0, fact.start_at), False, 0
@@ -236,26 +238,34 @@ class FxoDialling(FxoBase):
         """Speech is told from ringback by length and by rhythm: what no ringback burst explains is a person, or a refusal tone."""
         state = self.state
         cadence = self.profile.tone("ringback").cadence_ms
-        whole = sum(cadence) - cadence[-1]
+        whole, period = sum(cadence) - cadence[-1], sum(cadence)
         if fact.active:
-            early = state.voice_at >= 0 and fact.at - state.voice_at < sum(cadence) * 7 // 10
             state.voice, state.voice_at = True, fact.at
+            self._cancel("ringback_missing")
             if state.ringback_over:
                 self._sign("voice", 0.85, f"voice at {fact.at} ms, after ringback", fact.at)
-            self._odd(early)
+            self._odd(state.sound_at >= 0 and fact.at - state.sound_at < period * 7 // 10)
             self._timer("voice_long", max(fact.at + whole * 13 // 10 + 900, state.now))
             return
         self._cancel("voice_long")
         state.voice = False
         # the voice detector adds a hang-over of up to 0.5 s and joins the parts of a double ring
         length = fact.at - state.voice_at
-        if state.voice_at >= 0:
-            self._odd(length >= 150 and not any(on * 7 // 10 - 100 <= length <= on * 13 // 10 + 600 for on in (*cadence[0::2], whole)))
+        if state.voice_at < 0 or length < LEAST_SOUND_MS:
+            return
+        state.sound_at = state.voice_at
+        like_ringback = any(on * 7 // 10 - 100 <= length <= on * 13 // 10 + 600 for on in (*cadence[0::2], whole))
+        self._odd(not like_ringback)
+        if like_ringback:
+            self._timer("ringback_missing", max(state.voice_at + period * 12 // 10 + 800, state.now))
+
+    def _ringback_missing(self, _: Expired) -> None:
+        self._sign("ringback-stopped", 0.55, "what sounded like ringback did not come again", self.state.now)
 
     def _odd(self, odd: bool) -> None:
         state = self.state
         state.odd_voices += odd
-        if odd and state.odd_voices >= (2 if state.ringback_at >= 0 else 3):
+        if odd and state.odd_voices >= 2:
             self._sign("voice", 0.7, f"{state.odd_voices} sounds that are no ringback", state.voice_at)
 
     def _answer_long_voice(self, _: Expired) -> None:

@@ -71,6 +71,7 @@ class FxoState(MachineState):
     ringback_over: bool = False
     voice: bool = False
     voice_at: int = -1
+    sound_at: int = -1                   # start of the last voice segment that was no click
     odd_voices: int = 0                  # voice segments that cannot be a ringback burst
     hint: str = ""                       # a refusal tone of which one cycle was heard: no answer is believed
     sign: str = ""                       # evidence kind of a pending answer, its confidence, detail
@@ -99,7 +100,7 @@ class FxoState(MachineState):
 _OF_ONE_CALL: Final = (
     "loop", "rings", "rings_over", "ring_started", "burst_off_at", "caller", "cid_settled", "cid_keys", "offered",
     "glare", "outgoing", "emergency", "ring_ms", "dial_rest", "dial_tone", "dial_token", "dialled_at", "ringback_at",
-    "ringback_over", "voice", "voice_at", "odd_voices", "hint", "sign", "sign_confidence", "sign_detail", "answered_at",
+    "ringback_over", "voice", "voice_at", "sound_at", "odd_voices", "hint", "sign", "sign_confidence", "sign_detail", "answered_at",
     "answer_kind", "loop_lost_at", "current_seen", "suspect", "flashing",
 )
 
@@ -192,6 +193,7 @@ FXO_TABLE: Final[Table] = {
         "ToneStopped": rule("tone_stopped", "WAIT_ANSWER"),
         "Voice": rule("answer_voice", "WAIT_ANSWER"),
         "timer voice_long": rule("answer_long_voice", "WAIT_ANSWER"),
+        "timer ringback_missing": rule("ringback_missing", "WAIT_ANSWER"),
         "timer answer": rule("answer_believed", "WAIT_ANSWER", "TALKING"),
         "timer answer_assumed": rule("answer_assumed", "TALKING", "WAIT_ANSWER"),
         "timer no_answer": rule("no_answer", "RELEASING"),

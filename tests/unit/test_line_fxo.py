@@ -284,6 +284,20 @@ def test_speech_over_missed_ringback_is_an_answer() -> None:
     assert bench.run(1000).one(s.Answered).evidence.kind == "voice"
 
 
+def test_ringback_that_does_not_come_again_is_an_answer() -> None:
+    """One burst, then the called party lifts and says nothing: the tone detector never had a whole cycle."""
+    bench = Bench("CN").dialled().run(500).fact(s.Voice, True).run(1340).fact(s.Voice, False).run(9000)
+    evidence = bench.one(s.Answered).evidence
+    assert (evidence.kind, evidence.confidence) == ("ringback-stopped", 0.55)
+
+
+def test_clicks_on_the_line_are_no_answer() -> None:
+    bench = Bench("CN").dialled()
+    for _ in range(6):
+        bench.fact(s.Voice, True).run(480).fact(s.Voice, False).run(1500)
+    assert bench.state == "WAIT_ANSWER"
+
+
 @pytest.mark.parametrize("country", COUNTRIES)
 @pytest.mark.parametrize("after_ringback", [False, True])
 @pytest.mark.parametrize("name", ["busy", "congestion", "unobtainable"])

@@ -26,7 +26,7 @@ from firmware.call.model import (
 from firmware.config.schema.people import Extension
 from firmware.config.schema.ports import FxoLine, FxsPhone, Ports
 from firmware.config.schema.tree import Config
-from firmware.core.lines import LineMissed, Lines
+from firmware.core.lines import _TRANSLATE, LineMissed, Lines, translate
 from firmware.errors import ConfigError, EngineBusy
 from firmware.hal.board import load_board
 from firmware.line import callerid
@@ -318,7 +318,7 @@ def test_facts_of_the_gap_are_acted_on_at_adoption() -> None:
     journal = first.lines.snapshot()
     first.run(1500)
     second = Site(clock=first.clock, start=False)
-    names = ["port", "battery", "volts", "reversed", "flowing", "ringing"]
+    names = ["port", "battery", "volts", "reversed", "loop", "ringing"]
     port = msgspec.defstruct("PortState", names)(0, True, 48.0, False, False, False)
     second.lines.start([port], adopting=True)
     second.fact("Digit", 0, digit="5", duration_ms=80, source="inband", level=-9.0)     # keyed in the gap, read before adoption
@@ -352,6 +352,21 @@ def test_trace_tells_the_story_of_a_leg_and_is_bounded() -> None:
     for _ in range(600):
         site.fact("Voice", 0, active=True)
     assert len(site.lines.trace("line/1")) == 400 and site.lines.trace("line/9") == []
+
+
+def test_media_speaks_the_words_that_lines_translate() -> None:
+    media = pytest.importorskip("firmware.media", reason="the engine's extensions are not built")
+    samples: dict[type, Any] = {bool: True, int: 1, float: 1.0, str: "5", bytes: b"\x80\x00"}
+    for name in _TRANSLATE:
+        kind = getattr(media, name)
+        fields = {field.name: samples[_plain(field.type)] for field in msgspec.inspect.type_info(kind).fields}
+        assert isinstance(translate(kind(**fields)), s.Fact)
+    for name in ("battery", "volts", "reversed", "loop", "ringing", "closed", "watched", "port"):
+        assert name in media.PortState.__struct_fields__
+
+
+def _plain(kind: Any) -> type:
+    return {"BoolType": bool, "IntType": int, "FloatType": float, "StrType": str, "BytesType": bytes}[type(kind).__name__]
 
 
 def test_two_extensions_on_one_jack_are_refused_and_unknown_jacks_named() -> None:
