@@ -137,7 +137,7 @@ class Phones:
         if not bindings:
             self._bus.publish(LegEnded(leg, now, Cause.UNREACHABLE, Evidence("sip-480", detail="not registered"), False))
             return
-        state = PhoneLeg(leg, endpoint, True, [], OfferAnswer(bindings[0].flow.local[0], 0, self._session_id()), ring_until=now + ring_ms)
+        state = PhoneLeg(leg, endpoint, True, [], self._negotiation(bindings[0].flow.local[0]), ring_until=now + ring_ms)
         try:
             self._audio.allocate(state)
         except EngineBusy as problem:
@@ -370,15 +370,17 @@ class Phones:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def _session_id(self) -> str:
-        return str(int(self._token(12), 16))
+    def _negotiation(self, address: str) -> OfferAnswer:
+        """Our side of a new negotiation; the law of the country's network comes first, so that nothing is transcoded."""
+        preference = ("pcmu", "pcma") if self._config.site.country == "US" else ("pcma", "pcmu")
+        return OfferAnswer(address, 0, str(int(self._token(12), 16)), preference)
 
     def _incoming(self, event: ev.IncomingCall) -> None:
         extension = self._config.extensions.get(event.account)
         if extension is None:
             self.endpoint.send(ev.RefuseCall(event.call, 403), self._clock.now())
             return
-        negotiation = OfferAnswer(event.flow.local[0], 0, self._session_id())
+        negotiation = self._negotiation(event.flow.local[0])
         if event.offer is not None:
             try:
                 # only to see whether it can be answered at all; the answer is made when there is a port

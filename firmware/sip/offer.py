@@ -142,14 +142,18 @@ class OfferAnswer(msgspec.Struct):
         raise NotAcceptable("no G.711 audio over RTP/AVP")
 
     def _codec(self, line: MediaLine) -> tuple[str, int] | None:
-        """First format of the line that we speak, as (codec, payload number)."""
+        """The codec of the line that we prefer, as (codec, payload number).
+
+        Our order decides, not the peer's: two phones of one call then speak the same law and can be relayed unchanged.
+        """
+        found: dict[str, int] = {}
         for text in line.formats:
             if not (text.isascii() and text.isdigit() and len(text) <= 3) or int(text) > 127:
                 continue
             known = line.rtpmap(int(text))
-            if known is not None and known.clock == 8000 and known.encoding in self.preference:
-                return known.encoding, int(text)
-        return None
+            if known is not None and known.clock == 8000:
+                found.setdefault(known.encoding, int(text))
+        return next(((codec, found[codec]) for codec in self.preference if codec in found), None)
 
     def _path(self, theirs: Description, line: MediaLine, codec: tuple[str, int], ours: str) -> AudioPath:
         address = theirs.address_of(line)

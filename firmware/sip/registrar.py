@@ -55,6 +55,8 @@ class Registrar:
         self.min_s = min_s
         self.max_s = max_s
         self._accounts: dict[str, list[Binding]] = {}
+        self._deadline: int | None = None
+        self._changed = False
 
     def bindings(self, user: str, now: int) -> list[Binding]:
         """Live bindings of an account, the newest first."""
@@ -93,11 +95,15 @@ class Registrar:
 
     def forget(self, user: str) -> list[Binding]:
         """Remove an account (it was deleted from the configuration)."""
+        self._changed = True
         return self._accounts.pop(user, [])
 
     def deadline(self) -> int | None:
         """When the next binding runs out."""
-        return min((binding.expires_at for bindings in self._accounts.values() for binding in bindings), default=None)
+        if self._changed:            # asked after every message, changed by few
+            self._changed = False
+            self._deadline = min((binding.expires_at for bindings in self._accounts.values() for binding in bindings), default=None)
+        return self._deadline
 
     def snapshot(self) -> dict[str, list[Binding]]:
         """All bindings by account."""
@@ -105,12 +111,14 @@ class Registrar:
 
     def restore(self, accounts: dict[str, list[Binding]], now: int) -> None:
         """Take over what an earlier process knew."""
+        self._changed = True
         for user, bindings in accounts.items():
             self._accounts[user] = [binding for binding in bindings if binding.expires_at > now]
 
     # --- inner --------------------------------------------------------------------------------------------------------
 
     def _remove(self, user: str, binding: Binding) -> None:
+        self._changed = True
         bindings = self._accounts.get(user, [])
         if binding in bindings:
             bindings.remove(binding)
@@ -118,6 +126,7 @@ class Registrar:
             self._accounts.pop(user, None)
 
     def _register(self, user: str, request: Request, flow: Flow, now: int) -> Registration | Refusal:
+        self._changed = True
         values = request.headers.values("contact")
         held = [binding for binding in self._accounts.get(user, ()) if binding.expires_at > now]
         call_id, cseq = request.call_id, request.cseq.number

@@ -157,7 +157,7 @@ def parse_host_port(text: str) -> tuple[str, int]:
             raise SyntaxProblem("host")
     if not port:
         return host, 0
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise SyntaxProblem("port")
     return host, int(port)
 

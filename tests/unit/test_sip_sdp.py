@@ -15,7 +15,7 @@ def offer(lines: str, session: str = "c=IN IP4 192.0.2.9\r\nt=0 0\r\n", version:
     return f"v=0\r\no=x 1 {version} IN IP4 192.0.2.9\r\ns=-\r\n{session}{lines}".encode()
 
 
-AUDIO = "m=audio 4000 RTP/AVP 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\na=ptime:30\r\n"
+AUDIO = "m=audio 4000 RTP/AVP 0 97\r\na=rtpmap:97 telephone-event/8000\r\na=ptime:30\r\n"
 
 
 def answer_to(text: bytes, side: OfferAnswer | None = None) -> tuple[OfferAnswer, str]:
@@ -35,6 +35,12 @@ def test_answer_names_one_codec_and_only_offered_numbers() -> None:
         30,
     )
     assert side.path.send and side.path.receive
+
+
+def test_our_order_of_codecs_decides() -> None:
+    both = offer("m=audio 4000 RTP/AVP 18 0 8\r\n")
+    assert "m=audio 5000 RTP/AVP 8\r\n" in answer_to(both)[1]
+    assert "m=audio 5000 RTP/AVP 0\r\n" in answer_to(both, OfferAnswer("192.0.2.1", 5000, "1", ("pcmu", "pcma")))[1]
 
 
 def test_dynamic_number_for_g711_and_no_telephone_event() -> None:
