@@ -1,0 +1,255 @@
+# cython: language_level=3
+"""Commands packed into, and events unpacked from, the fixed structs of `ring_segment.h` (L2).
+
+Theory of operation. Every function `pack_*` fills one C struct and returns its bytes, the body of a ring command;
+`unpack` turns the payload of an event into a tuple whose shape the comment beside each branch gives. There is no second
+description of the layout: the structs are those the engine reads. Values out of the range of a field raise ValueError
+naming the field; the engine checks ids and ranges again, because it trusts no command.
+"""
+from libc.string cimport memcpy, memset
+
+COMMANDS = {
+    "open_rtp": CMD_OPEN_RTP, "update_rtp": CMD_UPDATE_RTP, "open_line": CMD_OPEN_LINE, "close": CMD_CLOSE, "join": CMD_JOIN,
+    "leave": CMD_LEAVE, "relay": CMD_RELAY, "unrelay": CMD_UNRELAY, "play": CMD_PLAY, "tone": CMD_TONE, "stop": CMD_STOP,
+    "dtmf": CMD_DTMF, "stage": CMD_STAGE, "fsk": CMD_FSK, "detect": CMD_DETECT, "detect_tone": CMD_DETECT_TONE,
+    "mute_digits": CMD_MUTE_DIGITS, "record": CMD_RECORD, "stop_record": CMD_STOP_RECORD, "drive": CMD_DRIVE, "watch": CMD_WATCH,
+    "snapshot": CMD_SNAPSHOT,
+}
+EVENTS = {
+    EVT_DONE: "done", EVT_FAILED: "failed", EVT_EPOCH: "epoch", EVT_PORT: "port", EVT_DIGIT: "digit", EVT_PLAYED: "played",
+    EVT_DTMF_SENT: "dtmf_sent", EVT_FSK_SENT: "fsk_sent", EVT_FSK_MESSAGE: "fsk_message", EVT_TONE_HEARD: "tone_heard",
+    EVT_TONE_STOPPED: "tone_stopped", EVT_VOICE: "voice", EVT_RTP_STARTED: "rtp_started", EVT_RTP_SILENT: "rtp_silent",
+    EVT_RECORDED: "recorded", EVT_RING_BURST: "ring_burst", EVT_BATTERY: "battery", EVT_POLARITY: "polarity",
+    EVT_LOOP_CURRENT: "loop_current", EVT_LOOP: "loop", EVT_RING_TRIP: "ring_trip",
+}
+FAILURES = {
+    FAIL_PORT: "no such port, or it is not open", FAIL_RANGE: "a value is out of range", FAIL_STATE: "not possible in the port's state",
+    FAIL_TYPE: "unknown command", FAIL_CLIP: "no such clip", FAIL_LOST: "the media process was replaced", FAIL_ROOM: "no free recorder",
+}
+CLIPS_MAX = RING_CLIPS
+DIGITS_MAX = RING_DIGITS
+STAGE_MAX = RING_STAGE
+BODY_MAX = RING_BODY
+
+
+cdef object _within(str name, object value, object low, object high):
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}, must be {low} to {high}")
+    return value
+
+
+cdef void _text(char* out, int size, str value):
+    cdef bytes raw = value.encode()[:size - 1]
+    memset(out, 0, size)
+    memcpy(out, <const char*>raw, len(raw))
+
+
+cdef str _string(const char* raw, int size):
+    return raw[:size].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def pack_rtp(int remote_ip_high, int remote_ip_low, remote_port, law, payload_type, dtmf_type, ptime_ms, bint send, bint receive, str tag):
+    """Body of open_rtp and update_rtp; the IPv4 address comes as two 16-bit halves."""
+    cdef body_rtp b
+    memset(&b, 0, sizeof(b))
+    b.remote_ip = (<uint32_t>remote_ip_high << 16) | <uint32_t>remote_ip_low
+    b.remote_port = _within("remote port", remote_port, 0, 65535)
+    if law not in (0, 8):
+        raise ValueError(f"law is {law!r}, must be 0 (PCMU) or 8 (PCMA)")
+    b.law = law
+    b.payload_type = _within("payload type", payload_type, 0, 127)
+    b.dtmf_type = _within("telephone-event type", -1 if dtmf_type is None else dtmf_type, -1, 127)
+    b.ptime_ms = _within("ptime_ms", ptime_ms, 10, 60)
+    b.send = send
+    b.receive = receive
+    _text(b.tag, sizeof(b.tag), tag)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_line(echo_tail_ms, rx_gain, tx_gain, str tag):
+    """Body of open_line; gains are linear factors, echo_tail_ms 0 = no canceller."""
+    cdef body_line b
+    memset(&b, 0, sizeof(b))
+    b.echo_tail_ms = _within("echo_tail_ms", echo_tail_ms, 0, 128)
+    b.rx_gain = _within("rx gain", rx_gain, 0.0, 16.0)
+    b.tx_gain = _within("tx gain", tx_gain, 0.0, 16.0)
+    _text(b.tag, sizeof(b.tag), tag)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_join(bridge, bint hear, bint speak):
+    """Body of join."""
+    cdef body_join b
+    memset(&b, 0, sizeof(b))
+    b.bridge = _within("bridge", bridge, 0, 63)
+    b.hear = hear
+    b.speak = speak
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_relay(peer):
+    """Body of relay."""
+    cdef body_relay b
+    memset(&b, 0, sizeof(b))
+    b.peer = _within("peer port", peer, 0, 127)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_play(token, clips, gain, bint loop, bint stop_on_digit):
+    """Body of play: clip ids, at most CLIPS_MAX."""
+    cdef body_play b
+    cdef int i
+    memset(&b, 0, sizeof(b))
+    b.token = token
+    b.gain = _within("gain", gain, 0.0, 16.0)
+    b.loop = loop
+    b.stop_on_digit = stop_on_digit
+    b.count = _within("number of clips", len(clips), 1, RING_CLIPS)
+    for i in range(b.count):
+        b.clips[i] = clips[i]
+    return (<char*>&b)[:sizeof(b)]
+
+
+cdef int _spec(body_spec* s, str name, freqs, level, cadence, cycles) except -1:
+    cdef int i
+    s.nfreq = _within("number of frequencies", len(freqs), 1, 4)
+    s.nphases = _within("number of cadence phases", len(cadence), 0, 8)
+    for i in range(s.nfreq):
+        s.freqs[i] = _within("frequency", freqs[i], 50.0, 3900.0)
+    for i in range(s.nphases):
+        s.cadence_ms[i] = _within("cadence phase", cadence[i], 1, 60_000)
+    s.level_dbm0 = _within("level_dbm0", level, -60.0, 3.0)
+    s.cycles = _within("cycles", cycles, 1, 1000)
+    _text(s.name, sizeof(s.name), name)
+    return 0
+
+
+def pack_tone(token, duration_ms, str name, freqs, level, cadence, cycles):
+    """Body of tone."""
+    cdef body_tone b
+    memset(&b, 0, sizeof(b))
+    b.token = token
+    b.duration_ms = _within("duration_ms", duration_ms, 0, 86_400_000)
+    _spec(&b.spec, name, freqs, level, cadence, cycles)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_detect_tone(index, str name, freqs, level, cadence, cycles):
+    """Body of detect_tone: detector `index` 0..5 of the set that detect announced."""
+    cdef body_detect_tone b
+    memset(&b, 0, sizeof(b))
+    b.index = _within("detector", index, 0, 5)
+    _spec(&b.spec, name, freqs, level, cadence, cycles)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_dtmf(token, str digits, on_ms, off_ms, level):
+    """Body of dtmf."""
+    cdef body_dtmf b
+    cdef bytes raw = digits.upper().encode("ascii", "replace")
+    memset(&b, 0, sizeof(b))
+    b.token = token
+    _within("number of digits", len(raw), 1, RING_DIGITS)
+    if raw.strip(b"0123456789*#ABCD"):
+        raise ValueError(f"digits {digits!r}: only 0-9, *, #, A-D can be sent")
+    b.count = len(raw)
+    memcpy(b.digits, <const char*>raw, len(raw))
+    b.on_ms = _within("on_ms", on_ms, 40, 2000)
+    b.off_ms = _within("off_ms", off_ms, 20, 2000)
+    b.level_dbm0 = _within("level_dbm0", level, -40.0, 3.0)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_stage(offset, bytes data):
+    """Body of stage: a part of a long payload, kept in the port until the command that uses it."""
+    cdef body_stage b
+    memset(&b, 0, sizeof(b))
+    b.count = _within("part length", len(data), 1, RING_STAGE)
+    b.offset = _within("offset", offset, 0, 512 - b.count)
+    memcpy(b.data, <const char*>data, len(data))
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_fsk(token, standard, count, level):
+    """Body of fsk: sends the `count` bytes staged before. `standard` 0 Bell 202, 1 V.23."""
+    cdef body_fsk b
+    memset(&b, 0, sizeof(b))
+    b.token = token
+    b.standard = _within("standard", standard, 0, 1)
+    b.count = _within("payload length", count, 1, 512)
+    b.level_dbm0 = _within("level_dbm0", level, -40.0, 3.0)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_detect(bint digits, fsk, bint voice, tones):
+    """Body of detect; `fsk` 0 none, 1 Bell 202, 2 V.23; `tones` = number of detect_tone commands that follow."""
+    cdef body_detect b
+    memset(&b, 0, sizeof(b))
+    b.digits = digits
+    b.fsk = _within("fsk", fsk, 0, 2)
+    b.voice = voice
+    b.tones = _within("number of tones", tones, 0, 6)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_flag(bint on):
+    """Body of mute_digits."""
+    cdef body_flag b
+    b.on = on
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_record(token, file):
+    """Body of record; `file` is the number under which the descriptor was handed over."""
+    cdef body_record b
+    memset(&b, 0, sizeof(b))
+    b.token = token
+    b.file = file
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_word(code):
+    """Body of drive and watch."""
+    cdef body_word b
+    b.code = _within("code", code, 0, 255)
+    return (<char*>&b)[:sizeof(b)]
+
+
+cdef object unpack(const ring_event* e):
+    cdef const uint8_t* p = <const uint8_t*>e.payload
+    cdef int t = e.type
+    if t == EVT_DONE or t == EVT_FAILED:                       # (seq, code)
+        return (<const pay_answer*>p).seq, (<const pay_answer*>p).code
+    if t == EVT_EPOCH:                                          # (epoch,)
+        return ((<const pay_epoch*>p).epoch,)
+    if t == EVT_DIGIT:                                          # (digit, duration_ms, source, level)
+        return (chr((<const pay_digit*>p).digit), (<const pay_digit*>p).duration_ms,
+                "rfc4733" if (<const pay_digit*>p).rfc4733 else "inband", (<const pay_digit*>p).level_dbm0)
+    if t == EVT_PLAYED or t == EVT_DTMF_SENT or t == EVT_FSK_SENT:   # (token, finished, digit)
+        return ((<const pay_played*>p).token, bool((<const pay_played*>p).finished),
+                chr((<const pay_played*>p).digit) if (<const pay_played*>p).digit else "")
+    if t == EVT_FSK_MESSAGE:                                    # (standard, payload)
+        return ("v23" if (<const pay_fsk*>p).standard else "bell202",
+                (<const char*>(<const pay_fsk*>p).data)[:min(<int>(<const pay_fsk*>p).count, 260)])
+    if t == EVT_TONE_HEARD or t == EVT_TONE_STOPPED:            # (name, cycles, start_at)
+        return _string((<const pay_tone*>p).name, RING_NAME), (<const pay_tone*>p).cycles, (<const pay_tone*>p).start_at
+    if t == EVT_RECORDED:                                       # (token, samples, lost)
+        return (<const pay_recorded*>p).token, (<const pay_recorded*>p).samples, (<const pay_recorded*>p).lost
+    if t == EVT_PORT:
+        return unpack_port(<const pay_port*>p)
+    return (<const pay_line*>p).on, (<const pay_line*>p).value  # voice, RTP and line facts: (on or ms, value)
+
+
+cdef dict unpack_port(const pay_port* s):
+    cdef uint32_t ip = s.remote_ip
+    return {
+        "kind": "rtp" if s.rtp else "tdm", "tag": _string(s.tag, RING_TAG), "open": bool(s.open), "bridge": s.bridge, "hear": bool(s.hear),
+        "speak": bool(s.speak), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
+        "remote": (f"{ip >> 24}.{(ip >> 16) & 255}.{(ip >> 8) & 255}.{ip & 255}", s.remote_port) if ip else None,
+        "law": s.law, "payload_type": s.payload_type, "dtmf_type": s.dtmf_type if s.dtmf_type >= 0 else None, "ptime_ms": s.ptime_ms,
+        "send": bool(s.send), "receive": bool(s.receive), "recording": s.recording_token if s.recording else None,
+        "recording_file": s.recording_file, "player": s.player_token if s.playing else None, "watched": ("", "fxo", "fxs")[min(s.watched, 2)],
+        "drive": s.drive, "battery": (False, True, None)[min(s.battery, 2)], "reversed": bool(s.reversed), "flowing": bool(s.flowing),
+        "closed": bool(s.closed), "volts": s.volts, "ringing": bool(s.ringing), "rx_packets": s.rx_packets, "tx_packets": s.tx_packets, "lost": s.lost,
+        "late": s.late, "foreign": s.foreign, "malformed": s.malformed,
+    }

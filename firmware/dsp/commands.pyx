@@ -1,0 +1,489 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Commands of core, checked and carried out at the start of a tick (L2).
+
+Theory of operation. Core is not trusted: ids, ranges and states are checked here once more, whatever packed the command.
+Each command is answered by `done(seq)` or `failed(seq, code)`, after the events it caused itself (the ports of a snapshot).
+`RUN_LIMIT` commands are taken per tick, so that a burst cannot stretch a tick.
+"""
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from firmware.dsp.abi cimport *
+from firmware.dsp.detect cimport detect_reset
+from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_gen_init
+from firmware.dsp.echo cimport echo_reset
+from firmware.dsp.emit cimport emit, tick_ms
+from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init
+from firmware.dsp.jitter cimport jitter_init
+from firmware.dsp.mixer cimport relay_end
+from firmware.dsp.player cimport player_end
+from firmware.dsp.recorder cimport recorder_start, recorder_stop
+from firmware.dsp.rtp cimport rtp_reset_sender
+from firmware.dsp.state cimport *
+from firmware.dsp.tone cimport tone_det_init, tone_gen_init
+
+cdef enum:
+    RUN_LIMIT = 256
+
+
+cdef void _unrelay(EngineState* e, Port* p) noexcept nogil:
+    if p.relay < 0:
+        return
+    relay_end(e, p)
+    e.port[p.relay].relay = -1  # of a looped port that is itself
+    p.relay = -1
+
+
+cdef void _sync_keys(Port* p) noexcept nogil:
+    """The RTP thread's copy of what core wants of keys."""
+    if p.rtp != NULL:
+        storei32(&p.rtp.report_keys, p.digits)
+
+
+cdef void port_close(EngineState* e, Port* p) noexcept nogil:
+    """Out of bridge and relay; player, recorder and detectors stopped; an RTP port stops receiving."""
+    if not p.open:
+        return
+    _unrelay(e, p)
+    player_end(e, p, 0, 0)
+    recorder_stop(e, p)
+    p.bridge = -1
+    p.open = 0
+    detect_reset(p)
+    _sync_keys(p)
+    p.tag[0] = 0
+    if p.rtp != NULL:
+        store32(&p.rtp.generation, 0)
+
+
+cdef void shut_all(EngineState* e) noexcept nogil:
+    """Dead-man: nobody controls these calls any more. Close everything and put the lines on hook."""
+    cdef int i
+    for i in range(PORTS):
+        port_close(e, &e.port[i])
+    for i in range(TDM_PORTS):
+        if e.line[i].kind == SCAN_FXO:
+            e.seam.drive(e, i, LINE_ON_HOOK)
+        elif e.line[i].kind == SCAN_FXS:
+            e.seam.drive(e, i, FEED_ACTIVE)
+
+
+cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) noexcept nogil:
+    cdef RtpPort* r = p.rtp
+    cdef int moved
+    if (b.law != LAW_U and b.law != LAW_A) or b.ptime_ms < 10 or b.ptime_ms > 60 or b.payload_type < 0 or b.payload_type > 127 or b.dtmf_type < -1 or b.dtmf_type > 127:
+        return FAIL_RANGE
+    if b.dtmf_type == b.payload_type:
+        return FAIL_RANGE
+    moved = fresh or r.remote_ip != b.remote_ip or r.remote_port != b.remote_port
+    relay_end(e, p)             # the next tick relays again if that is still right
+    r.remote_ip = b.remote_ip
+    r.remote_port = b.remote_port
+    storei32(&r.law, b.law)
+    storei32(&r.payload_type, b.payload_type)
+    storei32(&r.dtmf_type, b.dtmf_type)
+    storei32(&r.send, 1 if b.send else 0)
+    storei32(&r.receive, 1 if b.receive else 0)
+    r.ptime = ((b.ptime_ms + 5) // 10) * 80
+    r.fill = 0
+    r.heard_tick = e.tick
+    if fresh:
+        jitter_init(&r.jitter, e.jitter_least, e.jitter_most)
+        rtp_reset_sender(e, r)
+        r.seen_packets = load32(&r.rx_packets)
+        r.seen_keys = load32(&r.key_count)
+        r.heard = 0
+        r.inject = 0
+        store64(&r.packets.tail, load64(&r.packets.head))
+    if moved:
+        if b.remote_ip or fresh:
+            store64(&r.learned, 0)
+        p_generation(r)
+    memcpy(p.tag, b.tag, RING_TAG)
+    p.tag[RING_TAG - 1] = 0
+    return 0
+
+
+cdef enum:
+    LAW_U = 0
+    LAW_A = 8
+
+
+cdef void p_generation(RtpPort* r) noexcept nogil:
+    cdef uint32_t next = r.rx.generation + 1
+    if next <= load32(&r.generation):
+        next = load32(&r.generation) + 1
+    store32(&r.generation, next if next else 1)
+
+
+cdef int _open_rtp(EngineState* e, Port* p, const body_rtp* b, int update) noexcept nogil:
+    cdef int code
+    if p.rtp == NULL:
+        return FAIL_PORT
+    if update != p.open:
+        return FAIL_STATE
+    code = _configure_rtp(e, p, b, not update)
+    if code == 0 and not update:
+        p.open = 1
+        p.bridge = -1
+        p.relay = -1
+        p.recorder = -1
+        p.player.kind = PLAYER_IDLE
+        detect_reset(p)
+        _sync_keys(p)
+    return code
+
+
+cdef int _open_line(EngineState* e, Port* p, const body_line* b) noexcept nogil:
+    cdef int i, want = b.echo_tail_ms
+    if p.rtp != NULL:
+        return FAIL_PORT
+    if not (0 <= b.rx_gain <= 16 and 0 <= b.tx_gain <= 16) or want > 128:
+        return FAIL_RANGE
+    if not p.open:
+        detect_reset(p)
+        p.bridge = -1
+        p.relay = -1
+        p.recorder = -1
+        p.player.kind = PLAYER_IDLE
+        memset(p.sent, 0, sizeof(p.sent))
+    p.rx_gain = b.rx_gain
+    p.tx_gain = b.tx_gain
+    i = 0 if want <= 16 else (1 if want <= 32 else (2 if want <= 64 else 3))
+    p.echo = p.echoes[i] if want else NULL
+    if p.echo != NULL:
+        echo_reset(p.echo)
+    memcpy(p.tag, b.tag, RING_TAG)
+    p.tag[RING_TAG - 1] = 0
+    p.open = 1
+    return 0
+
+
+cdef int _play(EngineState* e, Port* p, const body_play* b) noexcept nogil:
+    cdef int i
+    if b.count < 1 or b.count > RING_CLIPS or not 0 <= b.gain <= 16:
+        return FAIL_RANGE
+    for i in range(b.count):
+        if b.clips[i] >= e.nclips:
+            return FAIL_CLIP
+    player_end(e, p, 0, 0)
+    p.player.token = b.token
+    p.player.gain = b.gain
+    p.player.loop = b.loop
+    p.player.stop_on_digit = b.stop_on_digit
+    p.player.count = b.count
+    memcpy(p.player.clips, b.clips, b.count * sizeof(uint16_t))
+    p.player.index = 0
+    p.player.at = 0
+    p.player.kind = PLAYER_CLIPS
+    return 0
+
+
+cdef int _good_spec(const body_spec* s) noexcept nogil:
+    cdef int i
+    if s.nfreq < 1 or s.nfreq > 4 or s.nphases > 8 or s.cycles < 1:
+        return 0
+    for i in range(s.nfreq):
+        if not 50 <= s.freqs[i] <= 3900:
+            return 0
+    for i in range(s.nphases):
+        if s.cadence_ms[i] < 1 or s.cadence_ms[i] > 60000:
+            return 0
+    return -60 <= s.level_dbm0 <= 3
+
+
+cdef void _frequencies(const body_spec* s, double* freqs, int* cadence) noexcept nogil:
+    cdef int i
+    for i in range(4):
+        freqs[i] = s.freqs[i]
+    for i in range(8):
+        cadence[i] = s.cadence_ms[i]
+
+
+cdef int _tone(EngineState* e, Port* p, const body_tone* b) noexcept nogil:
+    cdef double freqs[4]
+    cdef int cadence[8]
+    if not _good_spec(&b.spec) or b.duration_ms < 0:
+        return FAIL_RANGE
+    player_end(e, p, 0, 0)
+    _frequencies(&b.spec, freqs, cadence)
+    if tone_gen_init(&p.player.tone, b.spec.nfreq, freqs, b.spec.level_dbm0, b.spec.nphases, cadence, 8000) < 0:
+        return FAIL_RANGE
+    p.player.token = b.token
+    p.player.left = <int64_t>b.duration_ms * 8 if b.duration_ms else -1
+    p.player.kind = PLAYER_TONE
+    return 0
+
+
+cdef int _dtmf(EngineState* e, Port* p, const body_dtmf* b) noexcept nogil:
+    cdef int i, k, known
+    cdef const char* names = "0123456789*#ABCD"
+    if b.count < 1 or b.count > RING_DIGITS or b.on_ms < 40 or b.on_ms > 2000 or b.off_ms < 20 or b.off_ms > 2000 or not -40 <= b.level_dbm0 <= 3:
+        return FAIL_RANGE
+    for i in range(b.count):
+        known = 0
+        for k in range(16):
+            known |= names[k] == b.digits[i]
+        if not known:
+            return FAIL_RANGE
+    player_end(e, p, 0, 0)
+    p.player.token = b.token
+    if p.rtp != NULL and p.rtp.dtmf_type >= 0:
+        memcpy(p.player.digits, b.digits, b.count)
+        p.player.count = b.count
+        p.player.on = ((b.on_ms + 9) // 10) * 10
+        p.player.off = ((b.off_ms + 9) // 10) * 10
+        p.player.index = 0
+        p.player.phase_ms = 0
+        p.player.ending = 0
+        p.player.kind = PLAYER_EVENTS
+        return 0
+    if dtmf_gen_init(&p.player.dtmf, b.digits, b.count, b.on_ms, b.off_ms, b.level_dbm0, 8000) < 0:
+        return FAIL_RANGE
+    p.player.kind = PLAYER_DTMF
+    return 0
+
+
+cdef int _fsk(EngineState* e, Port* p, const body_fsk* b) noexcept nogil:
+    if b.standard > 1 or b.count < 1 or b.count > sizeof(p.stage) or not -40 <= b.level_dbm0 <= 3:
+        return FAIL_RANGE
+    player_end(e, p, 0, 0)
+    if fsk_tx_init(&p.player.fsk, p.stage, b.count, b.standard, b.level_dbm0, 8000) < 0:
+        return FAIL_RANGE
+    p.player.token = b.token
+    p.player.kind = PLAYER_FSK
+    return 0
+
+
+cdef int _detect(Port* p, const body_detect* b) noexcept nogil:
+    if b.fsk > 2 or b.tones > 6:
+        return FAIL_RANGE
+    if (b.digits != 0) != (p.digits != 0):
+        dtmf_det_init(&p.dtmf, 8000)
+    p.digits = b.digits != 0
+    p.tones = 0                 # the detectors follow one by one
+    if b.fsk and b.fsk != p.fsk:
+        fsk_rx_init(&p.fsk_rx, b.fsk - 1, 8000)
+    p.fsk = b.fsk
+    if not (b.voice and p.voice.on):
+        memset(&p.voice, 0, sizeof(Voice))
+        p.voice.on = b.voice != 0
+    _sync_keys(p)
+    return 0
+
+
+cdef int _detect_tone(Port* p, const body_detect_tone* b) noexcept nogil:
+    cdef double freqs[4]
+    cdef int cadence[8]
+    if b.index > 5 or <int>b.index != p.tones or not _good_spec(&b.spec):
+        return FAIL_RANGE
+    _frequencies(&b.spec, freqs, cadence)
+    if tone_det_init(&p.tone[b.index], b.spec.nfreq, freqs, b.spec.nphases, cadence, b.spec.cycles, 8000) < 0:
+        return FAIL_RANGE
+    memcpy(p.tone_name[b.index], b.spec.name, RING_NAME)
+    p.tones += 1
+    return 0
+
+
+cdef void _snapshot(EngineState* e) noexcept nogil:
+    cdef pay_port s
+    cdef int i
+    cdef Port* p
+    cdef Line* n
+    cdef RtpPort* r
+    for i in range(PORTS):
+        p = &e.port[i]
+        if not p.open and not (i < TDM_PORTS and e.line[i].kind):
+            continue
+        memset(&s, 0, sizeof(s))
+        s.open = p.open
+        s.bridge = p.bridge
+        s.relay = p.relay
+        s.hear = p.hear
+        s.speak = p.speak
+        s.relaying = p.relaying
+        s.playing = p.player.kind != PLAYER_IDLE
+        s.player_token = p.player.token
+        memcpy(s.tag, p.tag, RING_TAG)
+        if p.open and p.recorder >= 0:
+            s.recording = 1
+            s.recording_token = e.recorder[p.recorder].token
+            s.recording_file = e.recorder[p.recorder].file
+        if p.rtp == NULL:
+            n = &e.line[i]
+            s.watched = n.kind
+            s.drive = load32(&e.drive[i])
+            s.volts = n.volts
+            s.battery = loadi32(&n.battery)
+            s.reversed = loadi32(&n.reversed)
+            s.flowing = loadi32(&n.flowing)
+            s.closed = loadi32(&n.closed)
+            s.ringing = loadi32(&n.ringing)
+            s.dtmf_type = -1
+        else:
+            r = p.rtp
+            s.rtp = 1
+            s.local_port = r.local_port
+            s.remote_ip = r.remote_ip
+            s.remote_port = r.remote_port
+            if load64(&r.learned):
+                s.remote_ip = <uint32_t>(load64(&r.learned) >> 16)
+                s.remote_port = load64(&r.learned) & 0xFFFF
+            s.law = r.law
+            s.payload_type = r.payload_type
+            s.dtmf_type = r.dtmf_type
+            s.ptime_ms = r.ptime // 8
+            s.send = r.send
+            s.receive = r.receive
+            s.rx_packets = load32(&r.rx_packets)
+            s.tx_packets = r.tx_packets
+            s.lost = r.jitter.lost
+            s.late = r.jitter.late
+            s.foreign = r.foreign
+            s.malformed = r.malformed
+        emit(e, EVT_PORT, i, tick_ms(e), &s, sizeof(s))
+
+
+cdef int _relay(EngineState* e, Port* p, int peer) noexcept nogil:
+    if peer >= PORTS or (peer != p.id and (p.rtp == NULL or e.port[peer].rtp == NULL)):
+        return FAIL_RANGE
+    if not e.port[peer].open:
+        return FAIL_STATE
+    if p.relay == peer:
+        return 0
+    if peer != p.id and (p.rtp.law != e.port[peer].rtp.law or (p.rtp.dtmf_type >= 0) != (e.port[peer].rtp.dtmf_type >= 0)):
+        return FAIL_STATE       # nothing to relay: core bridges them
+    _unrelay(e, p)
+    _unrelay(e, &e.port[peer])
+    p.relay = peer
+    e.port[peer].relay = p.id
+    return 0
+
+
+cdef int _join(EngineState* e, Port* p, const body_join* b) noexcept nogil:
+    if b.bridge >= BRIDGES:
+        return FAIL_RANGE
+    p.bridge = b.bridge
+    p.hear = b.hear != 0
+    p.speak = b.speak != 0
+    return 0
+
+
+cdef int _watch(EngineState* e, int slot, uint32_t kind) noexcept nogil:
+    cdef Line* n
+    if slot >= TDM_PORTS:
+        return FAIL_PORT
+    if kind > SCAN_FXS:
+        return FAIL_RANGE
+    n = &e.line[slot]
+    if loadi32(&n.kind) != <int32_t>kind:
+        n.battery = 2
+        n.battery_raw = 2
+        n.polarity_raw = 2
+        n.polarity_known = 0
+        n.ringing = n.closed = n.flowing = n.reversed = 0
+        n.loop_raw = n.flow_raw = n.sign = 0
+        storei32(&n.kind, kind)
+    return 0
+
+
+cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
+    cdef Port* p
+    cdef const void* b = <const void*>c.body
+    cdef int t = c.type
+    if t == CMD_SNAPSHOT:
+        _snapshot(e)
+        return 0
+    if c.port >= PORTS or (c.port >= TDM_PORTS and e.port[c.port].rtp == NULL):
+        return FAIL_PORT
+    p = &e.port[c.port]
+    if t == CMD_OPEN_RTP or t == CMD_UPDATE_RTP:
+        return _open_rtp(e, p, <const body_rtp*>b, t == CMD_UPDATE_RTP)
+    if t == CMD_OPEN_LINE:
+        return _open_line(e, p, <const body_line*>b)
+    if t == CMD_CLOSE:
+        port_close(e, p)
+        return 0
+    if t == CMD_DRIVE:
+        if c.port >= TDM_PORTS:
+            return FAIL_PORT
+        if (<const body_word*>b).code > FEED_REVERSED_TX:
+            return FAIL_RANGE
+        e.seam.drive(e, c.port, (<const body_word*>b).code)
+        return 0
+    if t == CMD_WATCH:
+        return _watch(e, c.port, (<const body_word*>b).code)
+    if t < CMD_JOIN or t > CMD_STOP_RECORD:
+        return FAIL_TYPE
+    if not p.open:
+        return FAIL_STATE
+    if t == CMD_JOIN:
+        return _join(e, p, <const body_join*>b)
+    if t == CMD_LEAVE:
+        p.bridge = -1
+    elif t == CMD_RELAY:
+        return _relay(e, p, (<const body_relay*>b).peer)
+    elif t == CMD_UNRELAY:
+        _unrelay(e, p)
+    elif t == CMD_PLAY:
+        return _play(e, p, <const body_play*>b)
+    elif t == CMD_TONE:
+        return _tone(e, p, <const body_tone*>b)
+    elif t == CMD_STOP:
+        player_end(e, p, 0, 0)
+    elif t == CMD_DTMF:
+        return _dtmf(e, p, <const body_dtmf*>b)
+    elif t == CMD_STAGE:
+        if (<const body_stage*>b).count > RING_STAGE or (<const body_stage*>b).offset + (<const body_stage*>b).count > <int>sizeof(p.stage):
+            return FAIL_RANGE
+        memcpy(&p.stage[(<const body_stage*>b).offset], (<const body_stage*>b).data, (<const body_stage*>b).count)
+    elif t == CMD_FSK:
+        return _fsk(e, p, <const body_fsk*>b)
+    elif t == CMD_DETECT:
+        return _detect(p, <const body_detect*>b)
+    elif t == CMD_DETECT_TONE:
+        return _detect_tone(p, <const body_detect_tone*>b)
+    elif t == CMD_MUTE_DIGITS:
+        p.mute_digits = (<const body_flag*>b).on != 0
+        _sync_keys(p)
+    elif t == CMD_RECORD:
+        if p.recorder >= 0:
+            return FAIL_STATE
+        if not recorder_start(e, p, (<const body_record*>b).file, (<const body_record*>b).token):
+            return FAIL_ROOM
+    elif t == CMD_STOP_RECORD:
+        recorder_stop(e, p)
+    return 0
+
+
+cdef void _answer(EngineState* e, const ring_command* c, int code) noexcept nogil:
+    cdef pay_answer d
+    memset(&d, 0, sizeof(d))
+    d.seq = c.seq
+    d.code = code
+    emit(e, EVT_FAILED if code else EVT_DONE, c.port, tick_ms(e) - 10, &d, sizeof(d))
+
+
+cdef int run_commands(EngineState* e) noexcept nogil:
+    """Carry out what core asked since the last tick; returns how many."""
+    cdef ring_segment* s = e.ring
+    cdef uint64_t head = load64(&s.command_head)
+    cdef uint64_t tail = s.command_tail
+    cdef ring_command c
+    cdef int n = 0
+    while tail < head and n < RUN_LIMIT:
+        c = s.command[tail % RING_COMMANDS]     # a copy: what was checked cannot change under the check
+        _answer(e, &c, _run(e, &c))
+        tail += 1
+        n += 1
+        store64(&s.command_tail, tail)
+    return n
+
+
+cdef void refuse_commands(EngineState* e) noexcept nogil:
+    """At start: what was meant for an earlier media process fails."""
+    cdef ring_segment* s = e.ring
+    cdef uint64_t head = load64(&s.command_head)
+    while s.command_tail < head:
+        _answer(e, &s.command[s.command_tail % RING_COMMANDS], FAIL_LOST)
+        store64(&s.command_tail, s.command_tail + 1)

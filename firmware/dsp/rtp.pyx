@@ -1,0 +1,312 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""RTP (RFC 3550), telephone events (RFC 4733) and symmetric learning (L2).
+
+Theory of operation
+-------------------
+Receiving runs in the RTP thread, packet by packet. A packet is *malformed* (counted, ignored) when its version, its CSRC,
+extension or padding lengths, its payload type or its size do not fit. Then its source is judged (after RFC 4961 and the
+latching of RFC 7362): a packet from the address in the SDP locks the port to it at once; another source may speak for
+LEARN packets and is then locked too, as long as the SDP address stays silent (a phone behind NAT). After the lock every
+other source is *foreign*: counted, ignored. A new SSRC from the locked source is a new stream. Audio goes to the tick through a
+ring without locks, or, while the port is relayed, straight to the peer's socket with our SSRC, our sequence numbers and
+timestamps moved by a constant; so switching between relay and mixing is invisible to the telephone.
+Telephone events: packets of one timestamp are one key. Its start is taken from whichever packet comes first, its end from the
+first end packet, or from a new timestamp, or from 200 ms without packets. A key that ended is never reported again.
+Sending runs in the tick: continuous audio, also silence; a key is sent instead of audio and ends with three end packets.
+The sending state of a port belongs to the tick, or to the RTP thread while another port is relayed to it. The tick gives it up
+before it sets `relay_peer`; it takes it back after clearing `relay_peer` and seeing `relay_turn` change or even.
+Invariants: nothing allocates or blocks; a hostile packet touches no memory but counters.
+"""
+from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.string cimport memcpy, memset
+
+from firmware.dsp.abi cimport *
+from firmware.dsp.emit cimport emit_from
+from firmware.dsp.g711 cimport g711_decode, g711_encode
+from firmware.dsp.jitter cimport jitter_put
+from firmware.dsp.state cimport *
+
+cdef extern from "<arpa/inet.h>" nogil:
+    uint32_t htonl(uint32_t)
+    uint16_t htons(uint16_t)
+
+cdef extern from "<netinet/in.h>" nogil:
+    struct in_addr:
+        uint32_t s_addr
+    struct sockaddr_in:
+        unsigned short sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    enum: AF_INET
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t sendto(int fd, const void* data, size_t n, int flags, const sockaddr_in* to, unsigned int size)
+    enum: MSG_DONTWAIT, MSG_NOSIGNAL
+
+cdef enum:
+    LEARN = 25                  # packets (half a second) after which a source other than the SDP's is locked
+
+cdef const char* KEY_BYTES = "0123456789*#ABCD"
+
+
+cdef uint32_t _random(EngineState* e) noexcept nogil:
+    e.random ^= e.random << 13
+    e.random ^= e.random >> 17
+    e.random ^= e.random << 5
+    return e.random
+
+
+cdef void rtp_reset_sender(EngineState* e, RtpPort* r) noexcept nogil:
+    """New stream: random SSRC, sequence number and timestamp (RFC 3550 section 5.1)."""
+    r.tx_ssrc = _random(e) ^ <uint32_t>mono_ns()
+    r.tx_seq = _random(e) & 0x7FFF
+    r.tx_ts = _random(e)
+    r.tx_last_ts = r.tx_ts
+    r.tx_packets = 0
+    r.tx_marker = 1
+    r.hold = 0
+    r.fill = 0
+
+
+cdef int _send(RtpPort* r, int payload_type, int marker, uint32_t ts, const uint8_t* payload, int n) noexcept nogil:
+    cdef uint8_t packet[512]
+    cdef sockaddr_in to
+    cdef uint64_t learned = load64(&r.learned)
+    cdef uint32_t ip = <uint32_t>(learned >> 16) if learned else r.remote_ip
+    cdef int udp = <int>(learned & 0xFFFF) if learned else <int>r.remote_port
+    if ip == 0 or udp == 0 or n > 500:
+        return 0
+    packet[0] = 0x80
+    packet[1] = payload_type | (0x80 if marker else 0)
+    packet[2] = (r.tx_seq >> 8) & 0xFF
+    packet[3] = r.tx_seq & 0xFF
+    packet[4] = ts >> 24
+    packet[5] = (ts >> 16) & 0xFF
+    packet[6] = (ts >> 8) & 0xFF
+    packet[7] = ts & 0xFF
+    packet[8] = r.tx_ssrc >> 24
+    packet[9] = (r.tx_ssrc >> 16) & 0xFF
+    packet[10] = (r.tx_ssrc >> 8) & 0xFF
+    packet[11] = r.tx_ssrc & 0xFF
+    memcpy(&packet[12], payload, n)
+    memset(&to, 0, sizeof(to))
+    to.sin_family = AF_INET
+    to.sin_port = htons(udp)
+    to.sin_addr.s_addr = htonl(ip)
+    r.tx_seq = (r.tx_seq + 1) & 0xFFFF
+    r.tx_packets += 1
+    sendto(r.fd, packet, 12 + n, MSG_DONTWAIT | MSG_NOSIGNAL, &to, sizeof(to))
+    return 1
+
+
+# --- receiving: RTP thread ---------------------------------------------------------------------------------------------
+
+cdef int _from_our_peer(EngineState* e, RtpPort* r, uint32_t ip, int udp) noexcept nogil:
+    cdef RtpReceive* x = &r.rx
+    if x.locked:
+        return ip == x.source_ip and udp == x.source_port
+    if ip == r.remote_ip and <uint32_t>udp == r.remote_port:
+        x.locked = 1
+    elif x.source_ip == ip and x.source_port == udp:
+        x.foreign_first += 1
+        if x.foreign_first >= LEARN:
+            x.locked = 1
+    elif x.source_ip == 0:
+        x.foreign_first = 1
+    else:
+        return 0                # another candidate speaks already
+    if x.source_ip != ip or x.source_port != udp:
+        x.source_ip = ip
+        x.source_port = udp
+        x.have_ssrc = 0
+    store64(&r.learned, (<uint64_t>ip << 16) | <uint64_t>udp)
+    return 1
+
+
+cdef void _end_key(EngineState* e, Port* p) noexcept nogil:
+    cdef RtpReceive* x = &p.rtp.rx
+    cdef pay_digit d
+    x.key_active = 0
+    store32(&p.rtp.key_now, 0)
+    if loadi32(&p.rtp.report_keys):
+        memset(&d, 0, sizeof(d))
+        d.digit = x.key
+        d.duration_ms = x.key_duration // 8
+        d.rfc4733 = 1
+        emit_from(e, &e.rtp_lane, EVT_DIGIT, p.id, <int64_t>load64(&e.tick) * 10, &d, sizeof(d))
+
+
+cdef void _key(EngineState* e, Port* p, uint32_t ts, const uint8_t* data, int n) noexcept nogil:
+    cdef RtpReceive* x = &p.rtp.rx
+    cdef int code = data[0]
+    cdef int duration = (data[2] << 8) | data[3]
+    if code > 15:
+        return                  # flash and other events are not keys
+    if x.key_seen and ts == x.key_ts and not x.key_active:
+        return                  # a repeated end packet
+    if x.key_seen and <int32_t>(ts - x.key_ts) < 0 and <int32_t>(x.key_ts - ts) < 80000:
+        return                  # older than what was reported
+    if x.key_active and ts != x.key_ts:
+        _end_key(e, p)
+    if not x.key_active:
+        x.key_active = 1
+        x.key_seen = 1
+        x.key_ts = ts
+        x.key = KEY_BYTES[code]
+        x.key_duration = 0
+        add32(&p.rtp.key_count, 1)
+        store32(&p.rtp.key_now, <uint32_t>x.key)
+    if duration > x.key_duration:
+        x.key_duration = duration
+    x.key_ns = mono_ns()
+    if data[1] & 0x80:
+        _end_key(e, p)
+
+
+cdef void rtp_keys_expire(EngineState* e, Port* p, uint64_t now_ns) noexcept nogil:
+    """End a key whose end packets were all lost; called every 50 ms."""
+    cdef RtpReceive* x = &p.rtp.rx
+    if x.key_active and now_ns > x.key_ns and now_ns - x.key_ns > 200000000:
+        _end_key(e, p)
+
+
+cdef int _forward(EngineState* e, Port* p, int peer, int is_key, int marker, uint32_t ssrc, uint32_t ts, const uint8_t* data,
+                  int n) noexcept nogil:
+    """Send a packet of p on to its relay peer; 0 when the relay has just ended."""
+    cdef RtpPort* to = e.port[peer].rtp
+    cdef RtpReceive* x = &p.rtp.rx
+    cdef uint32_t out
+    cdef int length = n if not is_key else 160
+    add32(&e.relay_turn, 1)
+    if loadi32(&p.rtp.relay_peer) != peer:
+        add32(&e.relay_turn, 1)
+        return 0
+    if loadi32(&to.send):
+        if not x.relay_fresh or x.relay_ssrc != ssrc:
+            out = load32(&to.tx_ts)
+            if <int32_t>(to.tx_last_ts - out) > 0:
+                out = to.tx_last_ts
+            x.relay_offset = out - ts
+            x.relay_ssrc = ssrc
+            x.relay_fresh = 1
+            marker = not is_key
+        out = ts + x.relay_offset
+        _send(to, to.dtmf_type if is_key else to.payload_type, marker, out, data, n)
+        if <int32_t>(out + length - to.tx_last_ts) > 0:
+            to.tx_last_ts = out + length
+    add32(&e.relay_turn, 1)
+    return 1
+
+
+cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint32_t ip, int udp_port) noexcept nogil:
+    """One datagram of n bytes from ip:udp_port (host order)."""
+    cdef RtpPort* r = p.rtp
+    cdef RtpReceive* x = &r.rx
+    cdef PacketRing* q = &r.packets
+    cdef Packet* slot
+    cdef uint32_t generation = load32(&r.generation), ts, ssrc
+    cdef int head, pt, peer, is_key, payload
+    if generation == 0:
+        return                  # closed
+    if generation != x.generation:
+        memset(x, 0, sizeof(RtpReceive))
+        x.generation = generation
+    if n < 13 or (data[0] >> 6) != 2:
+        r.malformed += 1
+        return
+    head = 12 + 4 * (data[0] & 15)
+    if data[0] & 0x10:
+        if n < head + 4:
+            r.malformed += 1
+            return
+        head += 4 + 4 * ((data[head + 2] << 8) | data[head + 3])
+    if data[0] & 0x20:
+        if data[n - 1] == 0 or data[n - 1] > n - 12:
+            r.malformed += 1
+            return
+        n -= data[n - 1]
+    payload = n - head
+    pt = data[1] & 0x7F
+    is_key = loadi32(&r.dtmf_type) >= 0 and pt == loadi32(&r.dtmf_type)
+    if payload <= 0 or payload > PACKET_BYTES or (is_key and payload < 4) or (not is_key and pt != loadi32(&r.payload_type)):
+        r.malformed += 1
+        return
+    if not _from_our_peer(e, r, ip, udp_port):
+        r.foreign += 1
+        return
+    ts = (<uint32_t>data[4] << 24) | (<uint32_t>data[5] << 16) | (<uint32_t>data[6] << 8) | data[7]
+    ssrc = (<uint32_t>data[8] << 24) | (<uint32_t>data[9] << 16) | (<uint32_t>data[10] << 8) | data[11]
+    if x.have_ssrc and x.ssrc != ssrc:
+        if x.key_active:
+            _end_key(e, p)
+        x.key_seen = 0
+    x.ssrc = ssrc
+    x.have_ssrc = 1
+    add32(&r.rx_packets, 1)
+    if not loadi32(&r.receive):
+        return
+    if is_key:
+        _key(e, p, ts, data + head, payload)
+    peer = loadi32(&r.relay_peer)
+    if peer >= 0:
+        if x.relay_seen != load32(&r.relay_start):
+            x.relay_seen = load32(&r.relay_start)
+            x.relay_fresh = 0
+        if _forward(e, p, peer, is_key, data[1] >> 7, ssrc, ts, data + head, payload):
+            return
+    if is_key or q.head - load64(&q.tail) >= PACKET_RING:
+        return
+    slot = &q.slot[q.head % PACKET_RING]
+    slot.ssrc = ssrc
+    slot.ts = ts
+    slot.n = payload
+    slot.law = loadi32(&r.law)
+    memcpy(slot.data, data + head, payload)
+    store64(&q.head, q.head + 1)
+
+
+# --- tick --------------------------------------------------------------------------------------------------------------
+
+cdef void rtp_take_packets(EngineState* e, Port* p) noexcept nogil:
+    """Move what arrived into the jitter buffer."""
+    cdef PacketRing* q = &p.rtp.packets
+    cdef uint64_t head = load64(&q.head)
+    cdef uint64_t tail = q.tail
+    cdef short samples[480]
+    cdef Packet* slot
+    while tail < head:
+        slot = &q.slot[tail % PACKET_RING]
+        g711_decode(slot.law, slot.data, samples, slot.n)
+        jitter_put(&p.rtp.jitter, e.tick, slot.ssrc, slot.ts, samples, slot.n)
+        tail += 1
+        store64(&q.tail, tail)
+
+
+cdef void rtp_send_block(EngineState* e, Port* p, const short* samples) noexcept nogil:
+    """Append 80 samples to the frame being built; send it when full. NULL: the time passes without audio (a key is being sent)."""
+    cdef RtpPort* r = p.rtp
+    if samples == NULL or not r.send:
+        r.fill = 0
+        r.tx_marker = 1
+    else:
+        g711_encode(r.law, samples, &r.frame[r.fill], BLOCK)
+        r.fill += BLOCK
+        if r.fill >= r.ptime:
+            _send(r, r.payload_type, r.tx_marker, r.tx_ts - <uint32_t>(r.fill - BLOCK), r.frame, r.fill)
+            r.tx_marker = 0
+            r.fill = 0
+    store32(&r.tx_ts, r.tx_ts + BLOCK)
+
+
+cdef int rtp_send_key(EngineState* e, Port* p, char digit, uint32_t ts, int duration, int marker, int end) noexcept nogil:
+    """One telephone-event packet; duration in samples since ts."""
+    cdef uint8_t data[4]
+    cdef int code
+    for code in range(16):
+        if KEY_BYTES[code] == digit:
+            data[0] = code
+            data[1] = (0x80 if end else 0) | 10
+            data[2] = (duration >> 8) & 0xFF
+            data[3] = duration & 0xFF
+            return _send(p.rtp, p.rtp.dtmf_type, marker, ts, data, 4)
+    return 0

@@ -1,0 +1,468 @@
+"""The only door from core to the media engine: commands in, answers and events out (L3).
+
+Theory of operation
+-------------------
+`Media` writes commands into the ring segment and hears of their outcome by `done(seq)`/`failed(seq, code)`: each command is a
+future, which may be ignored. The engine's eventfd wakes the loop; one wake reads every event, gives it to the subscribers, runs
+the timers that are due, lets the loop take a few turns (for what the subscribers scheduled) and only then commits what it read.
+A virtual clock stands still until that commit; a core that dies before it leaves the events to its successor.
+A full command ring raises EngineBusy, but never for a command that only gives something back (close, leave, stop ...): those are
+kept here and written as soon as there is room, in order, and until then everything else is refused.
+Recording files travel over the descriptor channel (`SOCK_SEQPACKET`, JSON, at most one descriptor a message); the same channel
+tells at start which clips and RTP sockets media has: `{"do": "hello", "nonce", "from"}` is answered in pages of clips.
+Invariants: one `Media` per core process; nothing here blocks; a subscriber that raises is logged and does not stop the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from firmware.dsp import abi
+from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
+from firmware.errors import EngineBusy, EngineRefused, HardwareError
+from firmware.line.tones import ToneSpec
+from firmware.media.events import MediaEvent, MediaLost, Played, PortState, RtpPort, media_event, port_state
+
+log = logging.getLogger("branchpbx.media")
+
+FIRST_RTP = 16
+TURNS = 3           # of the event loop between handling and commit
+HELLO_S = 15.0
+HELLO_RETRY_S = 0.5
+MESSAGE = 1 << 16
+LAWS = {"pcmu": 0, "pcma": 8}
+FSK = {"": 0, "bell202": 1, "v23": 2}
+WATCH = {"fxo": 1, "fxs": 2}
+FSK_LEVEL = -13.5   # dBm0, ETSI EN 300 659-1 and GR-30 at the sending side
+
+Codec = Literal["pcmu", "pcma"]
+
+
+class MediaClock(Protocol):
+    """The clock that media drives (`runtime.clock.EngineClock`)."""
+
+    def now(self) -> int: ...
+    def wall_ms(self) -> int: ...
+    def call_at(self, at: int, fn: Callable[[], object]) -> Any: ...
+    def call_later(self, ms: int, fn: Callable[[], object]) -> Any: ...
+    def run_due(self) -> int: ...
+    def deadline(self) -> int | None: ...
+
+
+Answer = asyncio.Future[None]
+ClockType = TypeVar("ClockType", bound=MediaClock)
+
+
+class Media(Generic[ClockType]):
+    """See the theory of operation above. `clock` reads the same ring segment; `channel` is core's end of the descriptor channel."""
+
+    def __init__(self, ring: RingSegment, event_fd: int, channel: socket.socket, clock: ClockType) -> None:
+        self.clock: ClockType = clock
+        self.adopted = False
+        self.lost_clips: list[str] = []
+        """Clips that core expects and media does not have; filled by `start`."""
+        self._ring = ring
+        self._event_fd = event_fd
+        self._channel = channel
+        self._writer = CommandWriter(ring)
+        self._reader = EventReader(ring)
+        self._subscribers: list[Callable[[MediaEvent], None]] = []
+        self._pending: dict[int, Answer] = {}
+        self._overflow: deque[tuple[int, int, bytes, Answer]] = deque()
+        self._clips: dict[str, int] = {}
+        self._local_ports: list[int] = []
+        self._free: deque[int] = deque()
+        self._taken: set[int] = set()
+        self._next_file = 1
+        self._epoch = ring.epoch
+        self._held: list[MediaEvent] | None = []
+        self._snapshots: deque[tuple[int, asyncio.Future[list[PortState]], list[PortState]]] = deque()
+        self._settling = False
+        self._nonce = ""
+        self._hello: asyncio.Future[None] | None = None
+        self._new_clips: dict[str, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def subscribe(self, fn: Callable[[MediaEvent], None]) -> None:
+        """Call `fn` with every event, in order."""
+        self._subscribers.append(fn)
+
+    async def start(self, clips: Mapping[str, Path]) -> list[PortState]:
+        """Meet the media process; returns what it still runs. Events that waited are delivered after the caller went on.
+
+        `clips` are the names core will use; those that media does not have are logged and kept in `lost_clips`. Raises
+        HardwareError when media does not answer within 15 s.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._channel.setblocking(False)
+        self._loop.add_reader(self._channel.fileno(), self._on_channel)
+        self._loop.add_reader(self._event_fd, self._wake)
+        await self._say_hello()
+        states = await self.ports()
+        self.adopted = bool(states)
+        self._rebuild(states)
+        self.lost_clips = sorted(set(clips) - set(self._clips))
+        if self.lost_clips:
+            log.error("media lacks %d clips (%s ...): build the prompts and restart", len(self.lost_clips), ", ".join(self.lost_clips[:5]))
+        self._loop.call_soon(self._release)
+        return states
+
+    def detach(self) -> None:
+        """Let go of the loop; the media process goes on."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._channel.fileno())
+            self._loop.remove_reader(self._event_fd)
+            self._loop = None
+
+    async def _say_hello(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HELLO_S
+        while True:
+            self._ask_clips()
+            assert self._hello is not None
+            done, _ = await asyncio.wait([self._hello], timeout=HELLO_RETRY_S)
+            if done:
+                return
+            if loop.time() > deadline:
+                raise HardwareError(f"the media process does not answer within {HELLO_S:.0f} s: see its log")
+
+    def _ask_clips(self) -> None:
+        assert self._loop is not None
+        self._nonce = os.urandom(8).hex()
+        self._new_clips = {}
+        if self._hello is None or self._hello.done():
+            self._hello = self._loop.create_future()
+        self._request_page(0)
+
+    def _request_page(self, first: int) -> None:
+        try:
+            self._channel.send(json.dumps({"do": "hello", "nonce": self._nonce, "from": first}).encode())
+        except BlockingIOError:
+            log.warning("descriptor channel is full; the media process is asked again")
+
+    def _on_channel(self) -> None:
+        while True:
+            try:
+                raw = self._channel.recv(MESSAGE)
+            except BlockingIOError:
+                return
+            if not raw:
+                return
+            reply = json.loads(raw)
+            if reply.get("nonce") != self._nonce:
+                continue        # meant for an earlier core, or an earlier question
+            for name in reply["clips"]:
+                self._new_clips[name] = len(self._new_clips)
+            if len(self._new_clips) < reply["total"]:
+                self._request_page(len(self._new_clips))
+                continue
+            self._clips = self._new_clips
+            self._local_ports = reply["rtp"]
+            if not self._free and not self._taken:
+                self._free.extend(range(FIRST_RTP, FIRST_RTP + len(self._local_ports)))
+            if self._hello is not None and not self._hello.done():
+                self._hello.set_result(None)
+
+    def _rebuild(self, states: Sequence[PortState]) -> None:
+        self._taken = {state.port for state in states if state.kind == "rtp"}
+        self._free = deque(port for port in range(FIRST_RTP, FIRST_RTP + len(self._local_ports)) if port not in self._taken)
+        self._next_file = max((state.recording_file for state in states), default=0) + 1
+
+    # --- waking -------------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        try:
+            os.eventfd_read(self._event_fd)
+        except BlockingIOError:
+            pass
+        while batch := self._reader.read():
+            for kind, port, at, wall_ms, _tick, _mono, payload in batch:
+                self._handle(abi.EVENTS.get(kind, ""), port, at, wall_ms, payload)
+        self._flush()
+        self.clock.run_due()
+        if not self._settling and self._loop is not None:
+            self._settling = True
+            self._loop.call_soon(self._settle, TURNS)
+
+    def _settle(self, turns: int) -> None:
+        """Commit after the loop has run what the events led to, and no timer is due."""
+        if self._loop is None:
+            return
+        deadline = self.clock.deadline()
+        if turns > 0 or (deadline is not None and deadline <= self.clock.now()):
+            if turns <= 0:
+                self.clock.run_due()
+            self._loop.call_soon(self._settle, turns - 1 if turns > 0 else 1)
+            return
+        self._settling = False
+        self._reader.commit()
+
+    def _handle(self, name: str, port: int, at: int, wall_ms: int, payload: Any) -> None:
+        if name in ("done", "failed"):
+            self._answered(*payload)
+        elif name == "port":
+            if self._snapshots:
+                self._snapshots[0][2].append(port_state(port, payload))
+        elif name == "epoch":
+            if payload[0] > self._epoch:
+                self._media_lost(payload[0], at, wall_ms)
+        elif (event := media_event(name, port, at, wall_ms, payload)) is not None:
+            self._deliver(event)
+
+    def _deliver(self, event: MediaEvent) -> None:
+        if self._held is not None:
+            self._held.append(event)
+            return
+        for fn in self._subscribers:
+            try:
+                fn(event)
+            except Exception:
+                log.exception("subscriber failed on %r", event)
+
+    def _release(self) -> None:
+        held, self._held = self._held or [], None
+        for event in held:
+            self._deliver(event)
+
+    def _media_lost(self, epoch: int, at: int, wall_ms: int) -> None:
+        log.error("media process was replaced (epoch %d): its calls are gone", epoch)
+        self._epoch = epoch
+        self._fail_all("the media process was replaced")
+        self._rebuild([])
+        if self._hello is not None and self._hello.done():
+            self._ask_clips()
+        self._deliver(MediaLost(port=-1, at=at, wall_ms=wall_ms, epoch=epoch))
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _future(self) -> Answer:
+        return (self._loop or asyncio.get_event_loop()).create_future()
+
+    def _command(self, name: str, port: int, body: bytes = b"", *, gives_back: bool = False) -> Answer:
+        answer = self._future()
+        if self._overflow or (gives_back and self._writer.room == 0):
+            if not gives_back:
+                raise EngineBusy(f"{len(self._overflow)} commands wait for the media engine: refuse the new call and try again later")
+            self._overflow.append((abi.COMMANDS[name], port, body, answer))
+            return answer
+        self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = answer
+        return answer
+
+    def _room_for(self, commands: int) -> None:
+        if self._writer.room < commands:
+            raise EngineBusy(f"the command ring has no room for {commands} commands: refuse the new call and try again later")
+
+    def _flush(self) -> None:
+        while self._overflow and self._writer.room:
+            command, port, body, answer = self._overflow.popleft()
+            self._pending[self._writer.write(command, port, body)] = answer
+
+    def _answered(self, seq: int, code: int) -> None:
+        if self._snapshots and self._snapshots[0][0] == seq:
+            _, result, states = self._snapshots.popleft()
+            if not result.done():
+                result.set_result(states)
+            return
+        answer = self._pending.pop(seq, None)
+        if answer is None or answer.done():
+            return
+        if code:
+            error = EngineRefused(f"media engine refused command {seq}: {abi.FAILURES.get(code, code)}")
+            log.warning("%s", error)
+            answer.set_exception(error)
+            answer.exception()  # who ignores the answer is not told again by asyncio
+        else:
+            answer.set_result(None)
+
+    def _fail_all(self, why: str) -> None:
+        waiting = [*self._pending.values(), *(entry[3] for entry in self._overflow)]
+        self._pending.clear()
+        self._overflow.clear()
+        while self._snapshots:
+            result = self._snapshots.popleft()[1]
+            if not result.done():
+                result.set_exception(EngineRefused(why))
+        for answer in waiting:
+            if not answer.done():
+                answer.set_exception(EngineRefused(why))
+                answer.exception()
+
+    def ports(self) -> asyncio.Future[list[PortState]]:
+        """Snapshot: open ports, and line slots that are watched."""
+        if self._overflow:
+            raise EngineBusy("commands wait for the media engine: ask again later")
+        result: asyncio.Future[list[PortState]] = (self._loop or asyncio.get_event_loop()).create_future()
+        self._snapshots.append((self._writer.write(abi.COMMANDS["snapshot"], 0), result, []))
+        return result
+
+    # RTP ports
+
+    def allocate_rtp(self, tag: str) -> RtpPort:
+        """Take a free RTP port, the one that rested longest; raises EngineBusy when there is none."""
+        if not self._free:
+            raise EngineBusy(f"all {len(self._local_ports)} RTP ports are in use, {tag} gets none: raise rtp.calls")
+        port = self._free.popleft()
+        self._taken.add(port)
+        return RtpPort(port, self._local_ports[port - FIRST_RTP])
+
+    def open_rtp(
+        self, port: int, *, remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
+        send: bool, receive: bool, tag: str,
+    ) -> Answer:  # fmt: skip
+        """Start an allocated port. `remote` is the address in the SDP (IPv4); `dtmf_type` None = keys in-band."""
+        return self._command("open_rtp", port, _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag))
+
+    def update_rtp(
+        self, port: int, *, remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
+        send: bool, receive: bool, tag: str,
+    ) -> Answer:  # fmt: skip
+        """Re-INVITE: keeps jitter buffer, SSRC and, where `remote` is the same, the learned source."""
+        return self._command("update_rtp", port, _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag))
+
+    def close_rtp(self, port: int) -> Answer:
+        """Close the port; its id and UDP socket may be allocated again once media has answered."""
+        return self.close(port)
+
+    # lines
+
+    def open_line(self, slot: int, *, echo_tail_ms: int, rx_gain_db: float, tx_gain_db: float, tag: str) -> Answer:
+        """Start canceller (tail rounded up to 16, 32, 64 or 128 ms, 0 = none) and audio of a line port."""
+        return self._command("open_line", slot, abi.pack_line(echo_tail_ms, _factor(rx_gain_db), _factor(tx_gain_db), tag))
+
+    def close_line(self, slot: int) -> Answer:
+        """Silence the line port, stop its player and detectors."""
+        return self.close(slot)
+
+    def drive(self, slot: int, code: int) -> Answer:
+        """Set the line feed or hook (FEED_*, LINE_* of world_segment.h)."""
+        return self._command("drive", slot, abi.pack_word(code), gives_back=True)
+
+    def watch_line(self, slot: int, kind: Literal["fxo", "fxs"]) -> Answer:
+        """Scan the slot's line facts; one that is watched as this kind already goes on undisturbed."""
+        return self._command("watch", slot, abi.pack_word(WATCH[str(kind)]), gives_back=True)
+
+    # mixing
+
+    def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True) -> Answer:
+        """Put a port into a bridge (0..63), out of the one it was in."""
+        return self._command("join", port, abi.pack_join(bridge, hear, speak))
+
+    def leave(self, port: int) -> Answer:
+        """Take a port out of its bridge."""
+        return self._command("leave", port, gives_back=True)
+
+    def relay(self, a: int, b: int) -> Answer:
+        """Pair two RTP ports of one codec (refused otherwise); a line or RTP port paired with itself hears itself."""
+        return self._command("relay", a, abi.pack_relay(b))
+
+    def unrelay(self, a: int) -> Answer:
+        """Part a relay pair or end a loop."""
+        return self._command("unrelay", a, gives_back=True)
+
+    # players
+
+    def play(
+        self, port: int, clips: Sequence[str], *, token: int, loop: bool = False, stop_on_digit: bool = False, gain_db: float = 0.0
+    ) -> Answer:
+        """Play clips one after the other; ends with `Played(token)`. Unknown names are left out and logged."""
+        known = [self._clips[name] for name in clips if name in self._clips]
+        if len(known) < len(clips):
+            log.error("port %d: clips %s do not exist and are left out", port, [name for name in clips if name not in self._clips])
+        if not known:
+            # Whoever waits for the end of this prompt must go on: it ends at once.
+            event = Played(port=port, at=self.clock.now(), wall_ms=self.clock.wall_ms(), token=token, finished=True, digit="")
+            self.clock.call_later(0, lambda: self._deliver(event))
+            return self.stop(port)
+        return self._command("play", port, abi.pack_play(token, known[: abi.CLIPS_MAX], _factor(gain_db), loop, stop_on_digit))
+
+    def tone(self, port: int, tone: ToneSpec, *, token: int = 0, duration_ms: int = 0) -> Answer:
+        """Play a tone with its cadence; 0 ms = until stopped. Ends with `Played` unless token is 0."""
+        return self._command("tone", port, abi.pack_tone(token, duration_ms, *_spec(tone)))
+
+    def stop(self, port: int) -> Answer:
+        """Stop the player."""
+        return self._command("stop", port, gives_back=True)
+
+    def send_dtmf(
+        self, port: int, digits: str, *, on_ms: int = 100, off_ms: int = 100, level_dbm0: float = -9.0, token: int
+    ) -> Answer:  # fmt: skip
+        """Send up to 64 keys, in-band or, on an RTP port with telephone events, as RFC 4733; ends with `DtmfSent`."""
+        return self._command("dtmf", port, abi.pack_dtmf(token, digits, on_ms, off_ms, level_dbm0))
+
+    def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int) -> Answer:
+        """Send a caller-id message (type, length, parameters; seizure, framing and checksum are added); ends with `FskSent`."""
+        parts = [payload[at : at + abi.STAGE_MAX] for at in range(0, len(payload), abi.STAGE_MAX)]
+        self._room_for(len(parts) + 1)
+        for number, part in enumerate(parts):
+            self._command("stage", port, abi.pack_stage(number * abi.STAGE_MAX, part))
+        return self._command("fsk", port, abi.pack_fsk(token, FSK[standard] - 1, len(payload), FSK_LEVEL))
+
+    # detectors
+
+    def detect(self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Sequence[ToneSpec] = ()) -> Answer:
+        """Replace the port's set of detectors (at most 6 tones)."""
+        self._room_for(len(tones) + 1)
+        answer = self._command("detect", port, abi.pack_detect(digits, FSK[fsk], voice, len(tones)))
+        for index, tone in enumerate(tones):
+            answer = self._command("detect_tone", port, abi.pack_detect_tone(index, *_spec(tone)))
+        return answer
+
+    def mute_digits(self, port: int, on: bool) -> Answer:
+        """Keep in-band DTMF of this port from its bridge."""
+        return self._command("mute_digits", port, abi.pack_flag(on), gives_back=not on)
+
+    # recording
+
+    def record(self, port: int, file: int, *, token: int) -> Answer:
+        """Record into the open descriptor `file`, which stays the caller's; ends with `Recorded(token)`."""
+        self._room_for(1)
+        number, self._next_file = self._next_file, self._next_file % 0x7FFFFFFF + 1
+        try:
+            socket.send_fds(self._channel, [json.dumps({"do": "file", "file": number}).encode()], [file])
+        except BlockingIOError:
+            raise EngineBusy("the descriptor channel to media is full: try the recording again later") from None
+        return self._command("record", port, abi.pack_record(token, number))
+
+    def stop_record(self, port: int) -> Answer:
+        """End the recording of a port."""
+        return self._command("stop_record", port, gives_back=True)
+
+    def close(self, port: int) -> Answer:
+        """Any port: out of bridge and relay; player, detectors and recorder stopped; an RTP port becomes free."""
+        answer = self._command("close", port, gives_back=True)
+        if port in self._taken:
+            answer.add_done_callback(lambda _: self._freed(port))
+        return answer
+
+    def _freed(self, port: int) -> None:
+        if port in self._taken:
+            self._taken.discard(port)
+            self._free.append(port)
+
+
+def _factor(db: float) -> float:
+    return float(10 ** (db / 20)) if db else 1.0
+
+
+def _rtp(
+    remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
+    send: bool, receive: bool, tag: str,
+) -> bytes:  # fmt: skip
+    ip = socket.inet_aton(remote[0]) if remote is not None else b"\0\0\0\0"
+    halves = int.from_bytes(ip[:2], "big"), int.from_bytes(ip[2:], "big")
+    udp = remote[1] if remote is not None else 0
+    return abi.pack_rtp(*halves, udp, LAWS[str(codec)], payload_type, dtmf_type, ptime_ms, send, receive, tag)
+
+
+def _spec(tone: ToneSpec) -> tuple[str, tuple[float, ...], float, tuple[int, ...], int]:
+    return tone.name, tone.freqs_hz, tone.level_dbm0, tone.cadence_ms, tone.cycles

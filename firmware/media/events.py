@@ -1,0 +1,237 @@
+"""What media tells core: events of ports and lines, and the state of ports in a snapshot (frozen structs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class MediaEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Base: the engine port (slot for line facts), the instant in engine ms and in Unix ms."""
+
+    port: int
+    at: int
+    wall_ms: int
+
+
+class Digit(MediaEvent, frozen=True):
+    """A key ended. `source`: "inband" or "rfc4733"; `level` in dBm0 (0 for rfc4733)."""
+
+    digit: str
+    duration_ms: int
+    source: str
+    level: float
+
+
+class Played(MediaEvent, frozen=True):
+    """A player ended: at its end (`finished`), by a key (`digit`), or because it was stopped or replaced."""
+
+    token: int
+    finished: bool
+    digit: str
+
+
+class DtmfSent(MediaEvent, frozen=True):
+    """All digits of `send_dtmf` went out."""
+
+    token: int
+
+
+class FskSent(MediaEvent, frozen=True):
+    """The FSK message went out."""
+
+    token: int
+
+
+class FskMessage(MediaEvent, frozen=True):
+    """A caller-id message with a good checksum, without it: type, length, parameters."""
+
+    standard: str
+    payload: bytes
+
+
+class ToneHeard(MediaEvent, frozen=True):
+    """A tone was recognised; `start_at` is the instant of its first matched cycle."""
+
+    name: str
+    cycles: int
+    start_at: int
+
+
+class ToneStopped(MediaEvent, frozen=True):
+    """A recognised tone ended."""
+
+    name: str
+
+
+class Voice(MediaEvent, frozen=True):
+    """Somebody speaks, or no longer."""
+
+    active: bool
+
+
+class RtpStarted(MediaEvent, frozen=True):
+    """Packets arrive (again)."""
+
+
+class RtpSilent(MediaEvent, frozen=True):
+    """No packet for `ms`; once a second."""
+
+    ms: int
+
+
+class Recorded(MediaEvent, frozen=True):
+    """A recording is closed; `samples` and `lost_samples` per channel."""
+
+    token: int
+    samples: int
+    lost_samples: int
+
+
+class RingBurst(MediaEvent, frozen=True):
+    """Ringing voltage began or ended; `at` is the first or last half-wave."""
+
+    on: bool
+
+
+class Battery(MediaEvent, frozen=True):
+    """Line voltage present or lost."""
+
+    present: bool
+    volts: float
+
+
+class Polarity(MediaEvent, frozen=True):
+    """Tip and ring changed places."""
+
+    reversed: bool
+
+
+class LoopCurrent(MediaEvent, frozen=True):
+    """FXO off-hook: loop current flows or stopped."""
+
+    flowing: bool
+    milliamps: float
+
+
+class Loop(MediaEvent, frozen=True):
+    """FXS: the telephone closed or opened its loop; `at` is the edge."""
+
+    closed: bool
+
+
+class RingTrip(MediaEvent, frozen=True):
+    """FXS: answered while ringing; the line is fed already."""
+
+
+class MediaLost(MediaEvent, frozen=True):
+    """The media process was replaced: everything it held is gone."""
+
+    epoch: int
+
+
+class RtpPort(msgspec.Struct, frozen=True):
+    """An allocated RTP port: engine id and local UDP port."""
+
+    port: int
+    local_port: int
+
+
+class PortState(msgspec.Struct, frozen=True):
+    """What media runs on a port. Line facts are None where they are not watched (or not known yet); `relay` and `bridge` -1 = none."""
+
+    port: int
+    kind: str
+    tag: str = ""
+    open: bool = False
+    bridge: int = -1
+    hear: bool = False
+    speak: bool = False
+    relay: int = -1
+    relaying: bool = False
+    local_port: int = 0
+    remote: tuple[str, int] | None = None
+    codec: str = ""
+    payload_type: int = 0
+    dtmf_type: int | None = None
+    ptime_ms: int = 0
+    send: bool = False
+    receive: bool = False
+    recording: int | None = None
+    recording_file: int = 0
+    player: int | None = None
+    watched: str = ""
+    drive: int = 0
+    battery: bool | None = None
+    volts: float = 0.0
+    reversed: bool | None = None
+    loop: bool | None = None
+    closed: bool | None = None
+    ringing: bool | None = None
+    rx_packets: int = 0
+    tx_packets: int = 0
+    lost: int = 0
+    late: int = 0
+    foreign: int = 0
+    malformed: int = 0
+
+
+def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> MediaEvent | None:
+    """The event struct of a ring event (payloads as `abi.unpack` gives them); None for an unknown name."""
+    base = {"port": port, "at": at, "wall_ms": wall_ms}
+    match name:
+        case "digit":
+            return Digit(**base, digit=payload[0], duration_ms=payload[1], source=payload[2], level=payload[3])
+        case "played":
+            return Played(**base, token=payload[0], finished=payload[1], digit=payload[2])
+        case "dtmf_sent":
+            return DtmfSent(**base, token=payload[0])
+        case "fsk_sent":
+            return FskSent(**base, token=payload[0])
+        case "fsk_message":
+            return FskMessage(**base, standard=payload[0], payload=payload[1])
+        case "tone_heard":
+            return ToneHeard(**base, name=payload[0], cycles=payload[1], start_at=payload[2])
+        case "tone_stopped":
+            return ToneStopped(**base, name=payload[0])
+        case "voice":
+            return Voice(**base, active=bool(payload[0]))
+        case "rtp_started":
+            return RtpStarted(**base)
+        case "rtp_silent":
+            return RtpSilent(**base, ms=payload[0])
+        case "recorded":
+            return Recorded(**base, token=payload[0], samples=payload[1], lost_samples=payload[2])
+        case "ring_burst":
+            return RingBurst(**base, on=bool(payload[0]))
+        case "battery":
+            return Battery(**base, present=bool(payload[0]), volts=payload[1])
+        case "polarity":
+            return Polarity(**base, reversed=bool(payload[0]))
+        case "loop_current":
+            return LoopCurrent(**base, flowing=bool(payload[0]), milliamps=payload[1])
+        case "loop":
+            return Loop(**base, closed=bool(payload[0]))
+        case "ring_trip":
+            return RingTrip(**base)
+    return None
+
+
+def port_state(port: int, facts: Mapping[str, Any]) -> PortState:
+    """A `PortState` of a snapshot event."""
+    rtp, fxo, fxs = facts["kind"] == "rtp", facts["watched"] == "fxo", facts["watched"] == "fxs"
+    same = {name: facts[name] for name in PortState.__struct_fields__ if name in facts}
+    return PortState(
+        **{
+            **same,
+            "port": port,
+            "codec": ("pcma" if facts["law"] else "pcmu") if rtp else "",
+            "battery": facts["battery"] if fxo else None,
+            "reversed": facts["reversed"] if fxo else None,
+            "loop": facts["flowing"] if fxo else None,
+            "ringing": facts["ringing"] if fxo else None,
+            "closed": facts["closed"] if fxs else None,
+        }
+    )
