@@ -39,13 +39,14 @@ from firmware.core.journal import Journal
 from firmware.core.lines import Lines
 from firmware.core.phones import Phones
 from firmware.core.recordings import Recordings
-from firmware.errors import PbxError
+from firmware.errors import EngineRefused, PbxError
 from firmware.line.profiles import profile
 from firmware.media import Media
 from firmware.net.sip_tcp import SipTcp
 from firmware.net.sip_udp import SipUdp
 from firmware.runtime.alarms import Alarms
 from firmware.runtime.bus import Bus
+from firmware.runtime.clock import EngineClock
 from firmware.runtime.health import BEAT_MS
 from firmware.runtime.ids import Ids
 from firmware.sip.flow import Outgoing
@@ -55,6 +56,7 @@ from firmware.store.db import Database
 from firmware.store.queuelog import QueueLogStore
 
 END_CALLS_S = 2.5
+MEET_S = 10.0
 FLUSH_S = 1.0
 
 log = logging.getLogger("branchpbx.core")
@@ -81,18 +83,31 @@ class Core:
         self._loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._beat()
         handover = self._handover
-        self.media = Media.of(handover)
-        self.clock = self.media.clock
+        self.clock = EngineClock(handover.ring)
+        self.media: Media[EngineClock] = Media(handover.ring, handover.event_fd, handover.channel_core, self.clock)
         self.alarms = Alarms(self.bus, self.clock)
         self._open_stores()
         self._build_parts()
-        ports = await self.media.start(self._clips)
+        ports = await self._meet_media()
         self._begin(ports)
         await self._listen()
         log.info("core is ready: boot %d, adopted %s, %d contacts", self._boot, self.media.adopted, len(self.calls.board.contacts))
         await self._stop.wait()
         await self._end()
         return 0
+
+    async def _meet_media(self) -> list[Any]:
+        """What media runs. Both processes may just have been started: media is waited for, in real time, as its clock stands still."""
+        deadline = self._loop.time() + MEET_S
+        while self._handover.ring.epoch == 0 and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        while True:
+            try:
+                return list(await self.media.start(self._clips))
+            except EngineRefused as error:
+                if self._loop.time() > deadline:
+                    raise
+                log.info("media was replaced while core started (%s); asked again", error)
 
     # --- building -----------------------------------------------------------------------------------------------------
 
@@ -258,7 +273,17 @@ class Core:
     async def _end(self) -> None:
         """End every call with its record, then close the stores."""
         log.info("stopping: %d contacts are ended", len(self.calls.board.contacts))
-        await self._server.stop()
+        try:
+            await self._server.stop()
+            await self._end_calls()
+            await self._tcp.close()
+            self.media.detach()
+        finally:
+            for database in (self._calls_db, self._state_db):
+                if not database.close(FLUSH_S):
+                    log.error("%s: not everything is on disk", database.path)
+
+    async def _end_calls(self) -> None:
         for contact in list(self.calls.board.contacts):
             try:
                 self.calls.command(lambda now, contact=contact: self.calls.board.hang_up(contact, now))  # type: ignore[misc]
@@ -272,10 +297,6 @@ class Core:
         evidence = Evidence("command", 1.0, "the appliance was stopped")
         for contact in list(self.calls.board.contacts):
             self.calls.command(lambda now, contact=contact: self.calls.board.abandon(contact, evidence, now))  # type: ignore[misc]
-        await self._tcp.close()
-        for database in (self._calls_db, self._state_db):
-            if not database.close(FLUSH_S):
-                log.error("%s: not everything is on disk", database.path)
 
 
 def _shifted(data: bytes, shift_ms: int) -> bytes:

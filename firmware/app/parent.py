@@ -51,7 +51,7 @@ STOP_ORDER = ("core", "manage", "media", "world")
 START_ORDER = ("world", "media", "core", "manage")
 EXIT_ESCALATED = 70
 # Imported before the first fork, so that children share the pages and start fast. Never dsp.engine, never sim.
-IMAGE = ("asyncio", "sqlite3", "firmware.control.server", "firmware.control.client", "firmware.store.db", "firmware.runtime.supervisor")
+IMAGE = ("asyncio", "sqlite3", "firmware.app.core", "firmware.app.manage")
 
 log = logging.getLogger("branchpbx.parent")
 Main = Callable[[Handover], int]
@@ -129,7 +129,7 @@ class Parent:
             self._watch_signals()
             handover = self._handover = self._make_handover()
             self._write_endpoints(handover)
-            for module in IMAGE:
+            for module in IMAGE if self._mains is None else ():
                 importlib.import_module(module)
             gc.collect()
             gc.freeze()
