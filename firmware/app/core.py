@@ -83,6 +83,7 @@ class Core:
         self._loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._beat()
         handover = self._handover
+        await self._first_media()
         self.clock = EngineClock(handover.ring)
         self.media: Media[EngineClock] = Media(handover.ring, handover.event_fd, handover.channel_core, self.clock)
         self.alarms = Alarms(self.bus, self.clock)
@@ -96,11 +97,15 @@ class Core:
         await self._end()
         return 0
 
-    async def _meet_media(self) -> list[Any]:
-        """What media runs. Both processes may just have been started: media is waited for, in real time, as its clock stands still."""
+    async def _first_media(self) -> None:
+        """At the start of the appliance media starts beside us: wait for it, in real time, as its clock stands still."""
         deadline = self._loop.time() + MEET_S
         while self._handover.ring.epoch == 0 and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
+
+    async def _meet_media(self) -> list[Any]:
+        """What media runs; asked again when it is replaced in the meantime."""
+        deadline = self._loop.time() + MEET_S
         while True:
             try:
                 return list(await self.media.start(self._clips))
