@@ -100,7 +100,7 @@ class Core:
     async def _first_media(self) -> None:
         """At the start of the appliance media starts beside us: wait for it, in real time, as its clock stands still."""
         deadline = self._loop.time() + MEET_S
-        while self._handover.ring.epoch == 0 and self._loop.time() < deadline:
+        while self._handover.ring.epoch == 0 and self._loop.time() < deadline:  # noqa: ASYNC110 - a word of shared memory
             await asyncio.sleep(0.01)
 
     async def _meet_media(self) -> list[Any]:

@@ -126,6 +126,7 @@ def appliance(tmp_path: Path) -> Iterator[Callable[..., Appliance]]:
 def test_starts_everything_and_ends_in_order_with_status_0(appliance: Callable[..., Appliance]) -> None:
     box = appliance()
     pids = box.all_up()
+    box.until(lambda: all((box.state / "run" / f"{name}.pid").exists() for name in pids), "the pid files")
     assert {name: box.pid(name) for name in pids} == pids and box.pid("parent") == box.process.pid
     endpoints = json.loads((box.state / "run/endpoints.json").read_text())
     assert endpoints["sip_port"] > 0 and endpoints["rtp_first"] % 2 == 0
