@@ -209,6 +209,15 @@ class Control:
             self.town.world.segment.speed = int(request["percent"])
         return {"percent": self.town.world.segment.speed}
 
+    def sleep(self, client: Client, request: Request) -> None:
+        """Reply after so many ms of the world's time."""
+        self.town.world.after(int(request["ms"]), lambda: client.send({"ok": True, "now_ms": self.town.world.now}))
+
+    def partners(self, client: Client, request: Request) -> Reply:
+        """The tones that people who are called outside listen for."""
+        self.town.partners_hz = tuple(map(float, request["partners_hz"]))
+        return {}
+
     def stop(self, client: Client, request: Request) -> Reply:
         self.town.world.stopping = True
         return {}
@@ -363,6 +372,8 @@ class Control:
 
 REQUESTS: dict[str, Callable[[Control, Client, Request], Reply | None]] = {
     "status": Control.status, "call": Control.call, "hang-up": Control.hang_up, "results": Control.results, "tape": Control.tape,
-    "watch": Control.watch, "speed": Control.speed, "stop": Control.stop, "pause": Control.pause, "number": Control.number,
+    "watch": Control.watch, "speed": Control.speed, "stop": Control.stop,
+    "sleep": Control.sleep,
+    "partners": Control.partners, "pause": Control.pause, "number": Control.number,
     "exchange": Control.exchange, "phone": Control.phone, "softphone": Control.softphone,
 }  # fmt: skip

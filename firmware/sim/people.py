@@ -243,7 +243,12 @@ def _converse(world: World, plan: CallPlan, person: Person, listener: Listener, 
     def left() -> int:
         return max(10, limit - world.now)
 
+    voice = voice_of(plan.say, plan.tone_hz, len(person.ident))
+    speaking = False
     for press in plan.presses:
+        if press.when in ("talk", "rating") and voice is not None and not speaking:
+            speaking = True
+            mouth.play(voice)
         listener.step()
         start = world.now
         if press.when == "after":
@@ -267,8 +272,7 @@ def _converse(world: World, plan: CallPlan, person: Person, listener: Listener, 
         person.pressed.append((press.keys, world.now))
         world.observe("person-keys", person=person.ident, keys=press.keys, waited_ms=world.now - start)
         yield 180 * len(press.keys) + 20
-    voice = voice_of(plan.say, plan.tone_hz, len(person.ident))
-    if voice is not None and not over() and not any(p.when == "rating" for p in plan.presses):
+    if voice is not None and not over() and not speaking:
         mouth.play(voice)
     if plan.talk_ms:
         yield Until(lambda: listener.met() or over(), left())

@@ -68,7 +68,7 @@ class Town:
         if person is None or task is None:
             raise PbxError(f"no person {ident!r}: `branchpbx sim status` lists them")
         line = self.exchange.lines.get(person.line)
-        if line is not None and line.call is not None and not person.done:
+        if line is not None and line.call is not None and line.call.number == person.number and not person.done:
             line.far_hang_up(line.call)
         if not person.done:
             task.stop()

@@ -415,6 +415,11 @@ cdef class Segment:
                 futex_wait_ns(&self.seam.ticked, <uint32_t>seen, ns)
         return world_load(&self.seam.ticked) >= <uint64_t>self.block
 
+    def tick(self):
+        """Stand in for media: take what was delivered as ticked, and wake the world."""
+        world_store(&self.seam.ticked, world_load(&self.seam.delivered))
+        futex_wake_all(&self.seam.ticked)
+
     def realign(self):
         """After a pause: go on where media is now, and tell it that playback and capture moved against each other."""
         cdef long long ticked = <long long>world_load(&self.seam.ticked)
@@ -431,7 +436,7 @@ cdef class Segment:
         cdef int port, index = <int>(n % WORLD_BLOCKS)
         cdef bint heard = tick >= 0 and world_load(&self.seam.ticked) > <uint64_t>tick
         memset(silence, 0, sizeof(silence))
-        if tick >= 0 and not heard and self.seam.media_pid:
+        if tick >= 0 and not heard and world_load(&self.seam.ticked):
             self.underruns += 1
         told = None
         for port in range(WORLD_PORTS):

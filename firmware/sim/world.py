@@ -244,7 +244,7 @@ class World:
 
     def _lockstep(self) -> None:
         """Virtual time: go on when media has ticked, or after 2 s without it (then media is gone or stuck)."""
-        while not self.segment.media_pid and not self.segment.ticked and not self.stopping:
+        while not self.segment.ticked and self.segment.block > 1 and not self.stopping:
             self.serve(0.02)  # time begins when media is there
         give_up = time.monotonic_ns() + 2_000_000_000
         while not self.segment.wait_ticked(5_000_000) and not self.stopping:

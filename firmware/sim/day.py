@@ -1,0 +1,411 @@
+"""`branchpbx sim day`: an appliance lives a day of calls; what people saw is compared with what the records say.
+
+Theory of operation. A fresh appliance runs in a folder of its own, in virtual time. `Day` plays the episodes of `day_plan.plan` one after
+another through the world's socket (agents are logged in and paused through the product's own command gate), then reads the closed
+contacts of `calls.db` and lets `day_check.compare` judge. The result is one JSON object; status 0 only without a difference.
+Invariants: the appliance is stopped and its folder removed (unless kept) however the day ends; nothing is judged by the product's
+own state but its records; a day has a limit of `LIMIT_S` seconds of real time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from firmware.errors import PbxError
+from firmware.sim import day_plan as p
+from firmware.sim.client import ClientError, ProductClient, WorldClient
+from firmware.sim.day_check import Expectation, compare
+
+LIMIT_S = 175.0
+START_S = 25.0
+KILL_SPEED = 200
+BETWEEN_MS = 5000
+PARTNERS = [*p.AGENT_HZ.values()]
+
+
+class Day:
+    """One running day."""
+
+    def __init__(self, seed: int, calls: int, speed: int, folder: Path) -> None:
+        self.seed = seed
+        self.speed = speed
+        self.folder = folder
+        self.state = folder / "state"
+        self.episodes = p.plan(seed, calls)
+        self.expected: list[Expectation] = []
+        self.trouble: list[str] = []
+        self.deadline = time.monotonic() + LIMIT_S
+        self.child: subprocess.Popen[bytes] | None = None
+        self.world: WorldClient
+        self.product: ProductClient
+        self.wall_base = 0
+
+    # --- the appliance ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the appliance and seat its people."""
+        site = self.folder / "site.toml"
+        site.write_text(p.SITE, "utf-8")
+        rng = random.Random(f"date/{self.seed}")
+        date = f"2026-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T{rng.randint(0, 22):02d}:{rng.randint(0, 59):02d}:00"
+        with (self.folder / "run.out").open("wb") as sink:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(self.state), "--bind", "127.0.0.1",
+                 "--speed", str(self.speed), "--start-date", date], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, process_group=0,
+            )  # fmt: skip
+        limit = time.monotonic() + START_S
+        while True:
+            try:
+                self.product = ProductClient(self.state, 10)
+                self.product.ask("show status")
+                self.world = WorldClient(self.state, 10)
+                facts = self.world.ask("status")
+                if facts["ticked"] > 0:
+                    break
+            except PbxError:
+                pass
+            if self.child.poll() is not None or time.monotonic() > limit:
+                raise PbxError(f"the appliance did not start: {(self.folder / 'run.out').read_text('utf-8', 'replace')[-600:]}")
+            time.sleep(0.1)
+        self.wall_base = facts["wall_ms"] - facts["now_ms"]
+        secrets = json.loads((self.state / "secrets.json").read_text("utf-8"))["extensions"]
+        endpoints = json.loads((self.state / "run" / "endpoints.json").read_text("utf-8"))
+        for extension in (p.SIP_EXTENSION, "202"):
+            self.world.ask(
+                "softphone", extension=extension, action="add", secret=secrets[extension], server=["127.0.0.1", endpoints["sip_port"]]
+            )
+        for line, release in ((1, "polarity+busy"), (2, "polarity+busy"), (3, "loop-drop+busy"), (4, "busy")):
+            self.world.ask("exchange", line=line, release=release)
+        self.world.ask("partners", partners_hz=PARTNERS)
+        self.sleep(3000)
+        for agent, extension in (
+            (p.FXS_AGENT, p.FXS_EXTENSION),
+            (p.SIP_AGENT, p.SIP_EXTENSION),
+            (p.SLOW_AGENT, p.SPARE_EXTENSION),
+            (p.SMALL_AGENT, "202"),
+        ):
+            self.product.ask("agent login", agent=agent, extension=extension)
+        for agent in (p.SLOW_AGENT, p.SMALL_AGENT):
+            self.product.ask("agent pause", agent=agent, reason="1")
+
+    def stop(self) -> None:
+        """Stop the appliance; nothing of it is left."""
+        if self.child is not None and self.child.poll() is None:
+            self.child.send_signal(signal.SIGINT)
+            try:
+                self.child.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.child.pid, signal.SIGKILL)
+                self.child.wait()
+                self.trouble.append("the appliance did not stop within 15 s of SIGINT")
+
+    def sleep(self, ms: int) -> None:
+        """Let the world's time pass."""
+        self.world.ask("sleep", ms=ms, timeout=60)
+        if time.monotonic() > self.deadline:
+            raise PbxError(f"the day took longer than {LIMIT_S:.0f} s of real time")
+
+    def ask(self, command: str, **args: Any) -> Any:
+        """The product's gate; connects again when core was restarted."""
+        for attempt in range(20):
+            try:
+                return self.product.ask(command, **args)
+            except ClientError:
+                if attempt == 19:
+                    raise
+                time.sleep(0.2)
+                try:
+                    self.product = ProductClient(self.state, 10)
+                except ClientError:
+                    continue
+        return None
+
+    # --- people ---------------------------------------------------------------------------------------------------------------
+
+    def agents(self, *ready: str) -> None:
+        """Of the sales agents, only these are ready."""
+        for agent in (p.FXS_AGENT, p.SIP_AGENT):
+            self.ask(
+                "agent ready" if agent in ready else "agent pause",
+                **({"agent": agent} if agent in ready else {"agent": agent, "reason": "2"}),
+            )
+
+    def seat(self, agent: str, **plan: Any) -> None:
+        """Somebody sits at the agent's phone."""
+        facts = {
+            "action": "answer",
+            "after": 2,
+            "tone_hz": p.AGENT_HZ[agent],
+            "times": 1,
+            "partners_hz": [p.CALLER_HZ, p.OUTSIDE_HZ],
+            **plan,
+        }
+        if agent == p.SIP_AGENT:
+            self.world.ask("softphone", extension=p.SIP_EXTENSION, **facts)
+        else:
+            self.world.ask("phone", phone={p.FXS_AGENT: 1, p.TRANSFER_EXTENSION: 2}[agent], **facts)
+
+    def leave(self) -> None:
+        """Nobody is left at the desks, and all phones are on-hook."""
+        for phone in (1, 2, 3, 4):
+            self.world.ask("phone", phone=phone, action="hang-up")
+        self.world.ask("softphone", extension=p.SIP_EXTENSION, action="leave")
+        self.world.ask("softphone", extension="202", action="leave")
+
+    def presses(self, e: p.Episode, choice: str) -> str:
+        when = "voice" if e.barge_in else "menu"
+        return f"{'1' if e.language == 'zh' else '2'}@{when},{choice}@{when}"
+
+    def call(self, e: p.Episode, *, wait: bool, line: int = 0, number: str = "", **facts: Any) -> str:
+        answer = self.world.ask(
+            "call", timeout=120, line=line or e.line, caller_id=e.caller_id, tone_hz=p.CALLER_HZ, partners_hz=PARTNERS, patience=60,
+            wait=wait, **{"from": number or e.number}, **facts,
+        )  # fmt: skip
+        return str(answer["person"])
+
+    def people(self) -> dict[str, dict[str, Any]]:
+        return {person["ident"]: person for person in self.world.ask("results")["people"]}
+
+    def until(self, condition: Any, what: str, limit_s: float = 90.0) -> bool:
+        """Wait (in the world's time) until `condition(people)`."""
+        start = self.world.ask("status")["now_ms"]
+        while not condition(self.people()):
+            self.sleep(200)
+            if self.world.ask("status")["now_ms"] - start > 1000 * limit_s:
+                self.trouble.append(f"waited in vain: {what}")
+                return False
+        return True
+
+    # --- episodes ----------------------------------------------------------------------------------------------------------------
+
+    def live(self) -> None:
+        """All episodes."""
+        for at, episode in enumerate(self.episodes):
+            before = len(self.trouble)
+            getattr(self, "do_" + episode.kind.replace("-", "_"))(episode)
+            self.trouble[before:] = [f"episode {at} ({episode.kind}): {text}" for text in self.trouble[before:]]
+            self.sleep(1000)
+            self.leave()
+            self.sleep(BETWEEN_MS)
+
+    def _inbound(self, e: p.Episode, person: str, choice: str, **more: Any) -> None:
+        self.expected.append(Expectation(e.kind, "inbound", person, e.number, e.caller_id, e.language, choice, **more))
+
+    def _talk(self, e: p.Episode, agent: str) -> None:
+        self.agents(agent)
+        self.seat(agent)
+        person = self.call(e, wait=True, press=self.presses(e, "1"), talk=e.talk_s, hang_up_after=90)
+        self._inbound(e, person, "1", agent=agent)
+
+    def do_talk_fxs(self, e: p.Episode) -> None:
+        self._talk(e, p.FXS_AGENT)
+
+    def do_talk_sip(self, e: p.Episode) -> None:
+        self._talk(e, p.SIP_AGENT)
+
+    def do_no_answer(self, e: p.Episode) -> None:
+        """The FXS agent is away; the SIP agent becomes ready while that phone rings."""
+        self.agents(p.FXS_AGENT)
+        self.seat(p.SIP_AGENT)
+        person = self.call(e, wait=False, press=self.presses(e, "1"), talk=e.talk_s, hang_up_after=120)
+        for _ in range(300):
+            if self.world.ask("status")["phones"][0]["ringing"] or self.people()[person]["done"]:
+                break
+            self.sleep(200)
+        self.ask("agent ready", agent=p.SIP_AGENT)
+        self.until(lambda people: people[person]["done"], "the caller to finish", 150)
+        self._inbound(e, person, "1", agent=p.SIP_AGENT, misses=1)
+
+    def do_time_out(self, e: p.Episode) -> None:
+        self._inbound(e, self.call(e, wait=True, press=self.presses(e, "2"), hang_up_after=120), "2")
+
+    def do_no_agent(self, e: p.Episode) -> None:
+        self._inbound(e, self.call(e, wait=True, press=self.presses(e, "3"), hang_up_after=120), "3")
+
+    def do_full(self, e: p.Episode) -> None:
+        first = self.call(e, wait=False, press=self.presses(e, "4"), hang_up_after=150)
+        self.until(lambda people: len(people[first]["pressed"]) == 2 or people[first]["done"], "the first caller to queue")
+        self.sleep(3000)
+        other = e.others[0]
+        second = self.call(e, wait=True, line=e.line % 4 + 1, number=other, press=self.presses(e, "4"), hang_up_after=90)
+        self.world.ask("hang-up", person=first)
+        self._inbound(e, first, "4")
+        self.expected.append(Expectation("full", "inbound", second, other, e.caller_id, e.language, "4", line=e.line % 4 + 1))
+
+    def do_leaves(self, e: p.Episode) -> None:
+        """The caller leaves at some moment: ringing, greeting, menu, queue or conversation."""
+        self.agents(p.FXS_AGENT)
+        self.seat(p.FXS_AGENT)
+        if e.moment_s < 4.0:
+            facts: dict[str, Any] = {"patience": 2.0 + e.moment_s}
+        else:
+            facts = {"hang_up_after": e.moment_s}
+        answer = self.world.ask(
+            "call",
+            timeout=120,
+            line=e.line,
+            caller_id=e.caller_id,
+            tone_hz=p.CALLER_HZ,
+            partners_hz=PARTNERS,
+            wait=True,
+            press=self.presses(e, "1"),
+            **{"from": e.number},
+            **facts,
+        )
+        self._inbound(e, str(answer["person"]), "1", agent=p.FXS_AGENT)
+
+    def do_rating(self, e: p.Episode) -> None:
+        """The agent hangs up first, and the caller rates."""
+        self.agents(p.SIP_AGENT)
+        self.seat(p.SIP_AGENT, talk=e.talk_s + 6)
+        person = self.call(e, wait=True, press=f"{self.presses(e, '1')},{e.rating}@rating", hang_up_after=120)
+        self._inbound(e, person, "1", agent=p.SIP_AGENT, rating=e.rating)
+
+    def do_outbound_fxs(self, e: p.Episode) -> None:
+        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"tone:{p.OUTSIDE_HZ:g}@-16")
+        answer = self.world.ask(
+            "phone",
+            timeout=120,
+            phone=3,
+            action="dial",
+            number=f"9{e.number}",
+            wait=True,
+            talk=e.talk_s + 12,
+            tone_hz=p.AGENT_HZ[p.FXS_AGENT],
+            partners_hz=[p.OUTSIDE_HZ],
+        )
+        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension=p.SPARE_EXTENSION))
+
+    def do_outbound_sip(self, e: p.Episode) -> None:
+        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"tone:{p.OUTSIDE_HZ:g}@-16")
+        answer = self.world.ask(
+            "softphone",
+            timeout=120,
+            extension="202",
+            action="dial",
+            number=f"9{e.number}",
+            wait=True,
+            talk=e.talk_s + 12,
+            tone_hz=p.AGENT_HZ[p.SIP_AGENT],
+            partners_hz=[p.OUTSIDE_HZ],
+        )
+        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension="202"))
+
+    def do_transfer(self, e: p.Episode) -> None:
+        """The FXS agent asks a colleague and puts the caller through."""
+        self.agents(p.FXS_AGENT)
+        self.seat(p.FXS_AGENT, keys=f"*3{p.TRANSFER_EXTENSION}@5", talk=16)
+        self.seat(p.TRANSFER_EXTENSION)
+        person = self.call(e, wait=True, press=self.presses(e, "1"), talk=30, hang_up_after=120)
+        self._inbound(e, person, "1", agent=p.FXS_AGENT, transferred=True)
+
+    def do_emergency(self, e: p.Episode) -> None:
+        """Four callers hold all lines; a locked phone dials 110."""
+        self.agents()
+        callers = []
+        for line in (1, 2, 3, 4):
+            number = e.others[line - 1]
+            callers.append(
+                (line, number, self.call(e, wait=False, line=line, number=number, press=self.presses(e, "1"), hang_up_after=200))
+            )
+        self.until(
+            lambda people: all(len(people[ident]["pressed"]) == 2 or people[ident]["done"] for _, _, ident in callers), "four callers"
+        )
+        self.sleep(3000)
+        answer = self.world.ask(
+            "phone",
+            timeout=120,
+            phone=4,
+            action="dial",
+            number="110",
+            wait=True,
+            drill=True,
+            talk=20,
+            tone_hz=p.AGENT_HZ[p.FXS_AGENT],
+            partners_hz=[p.EMERGENCY_HZ],
+        )
+        for line, number, ident in callers:
+            self.world.ask("hang-up", person=ident)
+            self.expected.append(Expectation(e.kind, "inbound", ident, number, e.caller_id, e.language, "1", line=line, preemptible=True))
+        self.expected.append(Expectation(e.kind, "emergency", str(answer["person"]), "110", extension="104"))
+        self.sleep(65_000)  # until a call from outside is an ordinary one again
+
+    def do_core_killed(self, e: p.Episode) -> None:
+        """SIGKILL of core while two people talk: they go on talking, and the record is right."""
+        self.agents(p.FXS_AGENT)
+        self.seat(p.FXS_AGENT)
+        person = self.call(e, wait=False, press=self.presses(e, "1"), talk=18, hang_up_after=120)
+        if self.until(lambda people: people[person]["met"] >= 0 or people[person]["done"], "the conversation to begin"):
+            self.sleep(3000)
+            self.world.ask("speed", percent=KILL_SPEED)
+            killed = self.world.ask("status")["now_ms"]
+            os.kill(int((self.state / "run" / "core.pid").read_text("ascii")), signal.SIGKILL)
+            self.sleep(6000)
+            self.world.ask("speed", percent=self.speed)
+            self.until(lambda people: people[person]["done"], "the caller to finish", 60)
+            tape = self.folder / f"{person}.wav"
+            self.world.ask("tape", person=person, path=str(tape))
+            self._inbound(e, person, "1", agent=p.FXS_AGENT, killed_at=killed, tape=tape)
+        self.ask("show status")
+
+    # --- judgement -----------------------------------------------------------------------------------------------------------
+
+    def records(self) -> list[dict[str, Any]]:
+        """Closed contacts, when the last one is closed."""
+        limit = time.monotonic() + 10
+        while True:
+            with sqlite3.connect(f"file:{self.state / 'calls.db'}?mode=ro", uri=True) as db:
+                db.row_factory = sqlite3.Row
+                rows = [dict(row) for row in db.execute("SELECT * FROM contacts ORDER BY opened_ms")]
+            db.close()
+            if all(row["ended_ms"] is not None for row in rows) or time.monotonic() > limit:
+                return rows
+            self.sleep(500)
+
+
+def live(seed: int | None, calls: int, speed: int, keep: Path | None) -> int:
+    """Live one day and print its JSON; returns the exit status."""
+    seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+    folder = keep or Path(tempfile.mkdtemp(prefix="branchpbx-day-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    day = Day(seed, calls, speed, folder)
+    people: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
+    outside: list[dict[str, Any]] = []
+    began = time.monotonic()
+    try:
+        day.start()
+        day.live()
+        day.sleep(5000)
+        results = day.world.ask("results")
+        people, outside = results["people"], results["calls"]
+        records = day.records()
+        alive = [line for line in day.world.ask("status")["lines"] if line["off_hook"]]
+        day.trouble += [f"PSTN line {line['line']} is still off-hook at the end of the day" for line in alive]
+    except (PbxError, OSError, ValueError, KeyError) as error:
+        day.trouble.append(f"{type(error).__name__}: {error}")
+    finally:
+        day.stop()
+        if keep is None:
+            tapes = compare(day.expected, people, outside, records, day.wall_base)
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            tapes = compare(day.expected, people, outside, records, day.wall_base)
+    differences = [*day.trouble, *tapes]
+    result = {
+        "seed": seed, "calls": sum(e.calls for e in day.episodes), "seconds": round(time.monotonic() - began, 1),
+        "episodes": [e.kind for e in day.episodes], "people": people, "records": records, "differences": differences,
+    }  # fmt: skip
+    sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    return 0 if not differences else 1

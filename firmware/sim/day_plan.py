@@ -1,0 +1,166 @@
+"""What happens on a simulated day: episodes drawn from a seed, the branch they happen in, and who the people are.
+
+Theory of operation. A day is a list of `Episode`, one after another in the world's time. The first ones are the kinds that every day
+has; what is left of the day is drawn with repetition, and all are shuffled, so that each kind meets others in every order. Callers have
+numbers and tones of their own; agents' tones tell who spoke to whom. Keys of the branch: language 1 zh, 2 en; then 1 sales (recorded,
+with rating), 2 slow (its agent is paused: time-out), 3 empty (nobody logs in), 4 small (one may wait), 0 the front desk.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+KINDS = (
+    "talk-fxs", "talk-sip", "no-answer", "time-out", "no-agent", "full", "leaves", "rating", "outbound-fxs", "outbound-sip",
+    "transfer", "emergency", "core-killed",
+)  # fmt: skip
+REPEATED = ("talk-fxs", "talk-sip", "leaves", "rating", "outbound-fxs", "outbound-sip", "no-answer", "time-out", "no-agent")
+CALLS_OF = {"full": 2, "emergency": 5}
+FXS_AGENT, SIP_AGENT, SLOW_AGENT, SMALL_AGENT = "8001", "8002", "8003", "8004"
+FXS_EXTENSION, SIP_EXTENSION, TRANSFER_EXTENSION, SPARE_EXTENSION = "101", "201", "102", "103"
+# Tones of people: away from the key tones (697..1633) and from the exchange's 450 Hz.
+AGENT_HZ = {FXS_AGENT: 1050.0, SIP_AGENT: 1800.0, TRANSFER_EXTENSION: 2000.0}
+OUTSIDE_HZ = 560.0
+CALLER_HZ = 620.0
+EMERGENCY_HZ = 800.0
+
+SITE = """
+schema = 1
+board = "world"
+emergency_callback_s = 60
+[site]
+name = "Simulated day"
+country = "CN"
+time_zone = "Asia/Shanghai"
+languages = ["zh", "en"]
+company_clip = "company.demo"
+[sip]
+port = 0
+[ports.fxo.1]
+number = "01055550001"
+[ports.fxo.2]
+number = "01055550002"
+[ports.fxo.3]
+number = "01055550003"
+[ports.fxo.4]
+number = "01055550004"
+[ports.fxs.1]
+[ports.fxs.2]
+[ports.fxs.3]
+[ports.fxs.4]
+[extensions.101]
+kind = "fxs"
+jack = "1"
+[extensions.102]
+kind = "fxs"
+jack = "2"
+[extensions.103]
+kind = "fxs"
+jack = "3"
+[extensions.104]
+kind = "fxs"
+jack = "4"
+locked = true
+[extensions.201]
+kind = "sip"
+[extensions.202]
+kind = "sip"
+[agents.8001]
+queues = ["sales"]
+[agents.8002]
+queues = ["sales"]
+[agents.8003]
+queues = ["slow"]
+[agents.8004]
+queues = ["small"]
+[queues.sales]
+ring_s = 8
+wrap_up_s = 2
+record = true
+auto_pause_after = 0
+[queues.slow]
+max_wait_s = 8
+[queues.empty]
+[queues.small]
+max_waiting = 1
+max_wait_s = 60
+[menus.language]
+prompt = "ivr.lang"
+otherwise = "menu/main"
+[menus.language.keys.1]
+to = "menu/main"
+language = "zh"
+[menus.language.keys.2]
+to = "menu/main"
+language = "en"
+[menus.main]
+prompt = "ivr.main"
+otherwise = "hangup"
+[menus.main.keys.1]
+to = "queue/sales"
+[menus.main.keys.2]
+to = "queue/slow"
+[menus.main.keys.3]
+to = "queue/empty"
+[menus.main.keys.4]
+to = "queue/small"
+[menus.main.keys.0]
+to = "extension/101"
+[[inbound]]
+to = "menu/language"
+[[outbound]]
+prefix = "9"
+pattern = "."
+permission = "local"
+group = "pstn"
+"""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One thing that happens. `number` is the (first) caller's; `moment_s` when somebody leaves or core is killed."""
+
+    kind: str
+    line: int
+    number: str
+    caller_id: str = "fsk"
+    language: str = "zh"
+    barge_in: bool = False
+    talk_s: float = 6.0
+    moment_s: float = 0.0
+    rating: int = 1
+    others: tuple[str, ...] = field(default=())
+
+    @property
+    def calls(self) -> int:
+        return CALLS_OF.get(self.kind, 1)
+
+
+def plan(seed: int, calls: int) -> list[Episode]:
+    """The day of a seed: every kind at least once, `calls` calls (or as many as the kinds need, if that is more)."""
+    rng = random.Random(f"day/{seed}")
+    kinds = list(KINDS)
+    while sum(CALLS_OF.get(kind, 1) for kind in kinds) < calls:
+        kinds.append(rng.choice(REPEATED))
+    rng.shuffle(kinds)
+    # Every scheme, language and manner of pressing occurs on the calls that reach a person, whatever the seed.
+    schemes = ["fsk", "dtmf", "none"]
+    rng.shuffle(schemes)
+    languages, barges = ["zh", "en"], [True, False]
+    rng.shuffle(languages)
+    rng.shuffle(barges)
+    episodes, talks = [], 0
+    for at, kind in enumerate(kinds):
+        inbound = kind not in ("outbound-fxs", "outbound-sip", "emergency")
+        others = tuple(_number(rng, 100 * (at + 1) + k) for k in range(4))
+        scheme = schemes[talks % 3] if inbound else "fsk"
+        episode = Episode(kind, rng.randint(1, 4), _number(rng, at), scheme, languages[talks % 2], barges[talks // 2 % 2], others=others)
+        episodes.append(replace(episode, talk_s=rng.uniform(4.0, 9.0), moment_s=rng.uniform(0.5, 30.0), rating=rng.randint(1, 3)))
+        talks += 1 if inbound else 0
+    return episodes
+
+
+def _number(rng: random.Random, salt: int) -> str:
+    """An eleven-digit mobile number that no other person of the day has."""
+    return f"13{rng.randint(0, 8)}{rng.randint(0, 9999):04d}{salt:04d}"
