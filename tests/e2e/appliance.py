@@ -98,7 +98,7 @@ class Appliance:
 
     def accounts(self) -> dict[str, str]:
         """SIP account -> secret."""
-        return {row["number"]: row["secret"] for row in self.ctl("show accounts")}
+        return {row["account"]: row["secret"] for row in self.ctl("show accounts")}
 
     @property
     def sip(self) -> str:

@@ -138,6 +138,15 @@ class Baresip:
                 raise AssertionError(f"{self.user}: no {kind} within {timeout} s; saw {seen}")
             self._read(min(left, 0.2))
 
+    def wait_for_registration(self, status: str = "200 OK", timeout: float = 10.0) -> None:
+        """Wait until the registrar's answer is in the log: the first one comes before anybody listens to events."""
+        deadline = time.monotonic() + timeout
+        log = self.folder / "baresip.log"
+        while f" {status}" not in log.read_text(errors="replace"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.user}: REGISTER was not answered {status}:\n{log.read_text(errors='replace')[-1500:]}")
+            self._read(0.05)
+
     def dial(self, number: str) -> None:
         self.command("dial", f"sip:{number}@{self.server}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ def network() -> Iterator[str]:
 
 
 @pytest.fixture
-def appliance(network: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Appliance]]:
+def appliance(network: str, tmp_path: Path) -> Iterator[Callable[..., Appliance]]:
     """Start appliances; at the end each must stop with status 0 and leave no process."""
     running: list[Appliance] = []
 
@@ -55,8 +54,6 @@ def appliance(network: str, tmp_path: Path, request: pytest.FixtureRequest) -> I
         except AssertionError as error:
             failures.append(str(error))
         failures += [f"{name} (pid {pid}) still runs" for name, pid in pids.items() if _alive(pid)]
-    if not failures and not getattr(request.node, "failed", False):
-        shutil.rmtree(tmp_path, ignore_errors=True)
     assert not failures, "\n".join(failures)
 
 
@@ -82,7 +79,7 @@ def phone(network: str, tmp_path: Path) -> Iterator[Callable[..., Baresip]]:
         )
         running.append(one)
         if wait and options.get("register", True):
-            one.wait("REGISTER_OK")
+            one.wait_for_registration()
         return one
 
     yield start

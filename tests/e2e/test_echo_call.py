@@ -33,7 +33,7 @@ def test_phone_hears_itself_in_the_echo_test(appliance: Start, phone: Phone, tra
 def test_wrong_password_is_refused(appliance: Start, phone: Phone) -> None:
     box = appliance()
     intruder = phone(box, "201", secret="wrong", wait=False)
-    intruder.wait("REGISTER_FAIL")
+    intruder.wait_for_registration("401")
 
 
 @pytest.mark.parametrize("codec", ["PCMU/8000/1", "PCMA/8000/1"])
