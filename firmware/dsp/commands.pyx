@@ -391,6 +391,7 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
     cdef Port* p
     cdef const void* b = <const void*>c.body
     cdef int t = c.type
+    cdef body_line line
     if t == CMD_SNAPSHOT:
         _snapshot(e)
         return 0
@@ -416,7 +417,13 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
     if t < CMD_JOIN or t > CMD_STOP_RECORD:
         return FAIL_TYPE
     if not p.open:
-        return FAIL_STATE
+        if t == CMD_LEAVE or t == CMD_UNRELAY or t == CMD_STOP or t == CMD_STOP_RECORD or (t == CMD_MUTE_DIGITS and not (<const body_flag*>b).on):
+            return 0            # nothing to end
+        if p.rtp != NULL:
+            return FAIL_STATE
+        memset(&line, 0, sizeof(line))
+        line.rx_gain = line.tx_gain = 1.0
+        _open_line(e, p, &line)
     if t == CMD_JOIN:
         return _join(e, p, <const body_join*>b)
     if t == CMD_LEAVE:

@@ -219,6 +219,7 @@ class Phone:
         self.target, self.law, self.ssrc = target, law, ssrc
         self.seq, self.ts = 100, 5000
         self.packets: list[bytes] = []
+        self.talking = True
 
     def send(self, samples: Samples, marker: bool = False) -> None:
         self.raw(self.law, self._encode_samples(samples), marker=marker)
