@@ -185,7 +185,6 @@ cdef void* _tick_thread(void* arg) noexcept nogil:
             e.ring.worst_late_us = (began - due) // 1000
         if e.tick > last:       # blocks were skipped: the clock word follows
             store64(&e.ring.tick, e.tick)
-        e.posted = 0
         _wall(e)
         if e.world != NULL and load32(&e.world.align_epoch) != e.align_epoch:
             _align(e)
@@ -206,6 +205,7 @@ cdef void* _tick_thread(void* arg) noexcept nogil:
         store64(&e.ring.tick, e.tick + 1)
         if e.posted or loadi64(&e.ring.horizon) <= <int64_t>(e.tick + 1):
             write_fd(e.event_fd, &one, 8)
+            e.posted = 0        # not earlier: what was posted before the first tick counts too
         if virtual_clock:
             _await_core(e)
             e.seam.finish(e)

@@ -229,7 +229,8 @@ class Phone:
         return bytes(self._encode(self.law, samples.tobytes()))
 
     def raw(self, pt: int, payload: bytes, *, marker: bool = False, ts: int | None = None) -> None:
-        header = struct.pack("!BBHII", 0x80, pt | (0x80 if marker else 0), self.seq & 0xFFFF, (self.ts if ts is None else ts) & 0xFFFFFFFF, self.ssrc)
+        stamp = (self.ts if ts is None else ts) & 0xFFFFFFFF
+        header = struct.pack("!BBHII", 0x80, pt | (0x80 if marker else 0), self.seq & 0xFFFF, stamp, self.ssrc)
         self.seq += 1
         self.socket.sendto(header + payload, self.target)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.engine_stage import Phone, Samples, Stage, level, power, sine
 
 from firmware.dsp import abi
+from tests.unit.engine_stage import Phone, Samples, Stage, level, power, sine
 
 BEEP = sine(1000, -10, 4000)
 NUMBER = sine(700, -10, 1600)
@@ -398,7 +398,7 @@ def test_every_state_of_a_growing_recording_promises_no_more_than_it_has(stage: 
             assert raw[:4] == b"RIFF"
             seen.add(promised)
     finish(stage)
-    assert os.path.getsize(path) > 44
+    assert path.stat().st_size > 44
 
 
 def test_a_full_disk_costs_counted_samples_and_no_audio(stage: Stage) -> None:

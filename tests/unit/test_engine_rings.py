@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.unit.engine_stage import NO_HORIZON, Stage, level, sine
 
 from firmware.dsp import abi
 from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
 from firmware.errors import EngineBusy, HardwareError
+from tests.unit.engine_stage import NO_HORIZON, Stage, level, sine
 
 
 @pytest.fixture
