@@ -161,6 +161,8 @@ class Calls:
         if state.emergency:
             self.board.emergency_begins(state, state.emergency_number, state.opened)
         log.info("contact %s: %d of %d legs taken over, phase %s", state.id, alive, len(state.live_legs), state.phase)
+        facts = {"legs": alive, "of": len(state.live_legs), "phase": state.phase.value}
+        self.records.event(state.id, self._clock.wall_ms(), "adopted", "", facts)
         self._dirty.add(state.id)
 
     def _close_lost(self, entry: Entry) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim.exchange import Subscriber
 from firmware.sim.people import AnswerPlan, CallPlan, Person, read_presses, save_wav
-from firmware.sim.signal import sound
+from firmware.sim.signal import dtmf, sound
 from firmware.sim.town import Town
 from firmware.sim.world import Script, Until
 
@@ -187,6 +187,22 @@ class Control:
         self.town.hang_up(str(request["person"]))
         return {}
 
+    def press(self, client: Client, request: Request) -> Reply:
+        """A person outside who is in a call presses keys now."""
+        person = self.town.people[str(request["person"])]
+        line = self.town.exchange.lines.get(person.line)
+        if line is None or line.call is None or person.answered < 0 or person.done:
+            raise PbxError(f"{person.ident} is in no call with the branch")
+        keys = str(request["keys"])
+        line.wire.mouth.play(dtmf(keys, on_ms=90, off_ms=90))
+        person.pressed.append((keys, self.town.world.now))
+        return {"now_ms": self.town.world.now}
+
+    def observations(self, client: Client, request: Request) -> Reply:
+        """What was seen of lines, phones and people from world time `since` on."""
+        since = int(request.get("since", 0))
+        return {"now_ms": self.town.world.now, "seen": [note for note in self.town.world.observations if note["at"] >= since]}
+
     def results(self, client: Client, request: Request) -> Reply:
         wanted = request.get("person")
         people = [p.facts() for p in self.town.people.values() if wanted in (None, p.ident)]
@@ -284,8 +300,9 @@ class Control:
                 drill=drill,
                 talk_ms=int(1000 * float(request.get("talk", 0))),
                 tone_hz=float(request.get("tone_hz", 0)),
-                stay=not request.get("wait"),
+                stay=bool(request.get("stay", not request.get("wait"))),
                 partners_hz=tuple(map(float, request.get("partners_hz", ()))),
+                presses=read_presses(str(request.get("keys", ""))),
             )
             return self._person(client, person, request)
         elif action == "press":
@@ -334,11 +351,8 @@ class Control:
         phone = self.town.softphones[extension]
         if action in ("dial", "press"):
             keys = str(request["number"] if action == "dial" else request["keys"])
-            from firmware.sim.countries import emergency_in
-
-            if emergency_in(keys, self.town.country.emergency) and not request.get("drill"):
-                raise PbxError(f"{keys} reaches an emergency number: add --emergency-drill if you mean it")
             if action == "press":
+                phone.drill = bool(request.get("drill"))
                 phone.press(keys)
                 return {}
             person = self.town.dial_soft(
@@ -347,9 +361,12 @@ class Control:
                 talk_ms=int(1000 * float(request.get("talk", 0))),
                 tone_hz=float(request.get("tone_hz", 0)),
                 partners_hz=tuple(map(float, request.get("partners_hz", ()))),
+                presses=read_presses(str(request.get("keys", ""))),
+                drill=bool(request.get("drill")),
             )
             return self._person(client, person, request)
         if action == "answer":
+            phone.drill = bool(request.get("drill"))
             plan = AnswerPlan(
                 int(1000 * float(request.get("after", 3))),
                 float(request.get("tone_hz", 0)),
@@ -371,7 +388,8 @@ class Control:
 
 
 REQUESTS: dict[str, Callable[[Control, Client, Request], Reply | None]] = {
-    "status": Control.status, "call": Control.call, "hang-up": Control.hang_up, "results": Control.results, "tape": Control.tape,
+    "status": Control.status, "call": Control.call, "hang-up": Control.hang_up, "press": Control.press,
+    "observations": Control.observations, "results": Control.results, "tape": Control.tape,
     "watch": Control.watch, "speed": Control.speed, "stop": Control.stop,
     "sleep": Control.sleep,
     "partners": Control.partners, "pause": Control.pause, "number": Control.number,
