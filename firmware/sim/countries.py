@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firmware.errors import PbxError
+
 UTC_OFFSET_H = {"CN": 8, "US": -5, "UK": 0, "DE": 1, "FR": 1, "AU": 10}
 Phase = tuple[tuple[float, ...], float, float]
 Tone = tuple[Phase, ...]
@@ -138,6 +140,10 @@ COUNTRIES: dict[str, Country] = {
         (425.0,),
     ),
 }
+
+
+class EmergencyRefused(PbxError):
+    """A test tool was about to dial an emergency number."""
 
 
 def country(name: str) -> Country:

@@ -4,15 +4,18 @@ Theory of operation. A person is a script (`world.Script`): it waits for what a 
 the other side's hang-up) and does what a person can do. A `Person` keeps what it saw, on the world's clock: this, and never the
 product's word, is the evidence of a test. Each person may have a tone of its own; whom a person talked to is the tone it heard.
 Keys are written `1@menu,2@menu,9@3.5,5@voice,4@rating`: after a prompt has ended (1 s of quiet), so many seconds after the last step,
-0.7 s into a prompt (barge-in), after the prompt that follows the conversation. Without `@` it is `@menu`.
+0.7 s into a prompt (barge-in), after the prompt that follows the conversation. Without `@` it is `@menu`. At the branch's telephones
+keys are pressed so many seconds after the last step, or `@talk`: 1 s after a partner's tone is there; `!` alone is a hook flash.
 """
 
 from __future__ import annotations
 
 import wave
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 from firmware.sim.exchange import Line, PstnCall, Subscriber
@@ -24,6 +27,7 @@ from firmware.sim.world import Script, Until, World
 QUIET_BLOCKS = 100
 PROMPT_BLOCKS = 15
 PARTNER_DBM0 = -32.0
+PARTNER_MS = 800
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ def read_presses(text: str) -> tuple[Press, ...]:
     presses = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         keys, _, when = item.partition("@")
-        if not keys or any(key.upper() not in "0123456789*#ABCD" for key in keys):
-            raise ValueError(f"{item!r}: keys are 0-9 * # A-D, such as 1@menu or 12@3.5")
+        if keys != "!" and (not keys or any(key.upper() not in "0123456789*#ABCD" for key in keys)):
+            raise ValueError(f"{item!r}: keys are 0-9 * # A-D, such as 1@menu or 12@3.5, or ! alone for a hook flash")
         if when in ("", "menu", "voice", "rating", "talk"):
             presses.append(Press(keys, when or "menu"))
         else:
@@ -65,7 +69,7 @@ class Person:
     answered: int = -1  # they or the other side answered
     first_sound: int = -1
     met: int = -1  # first heard a partner's tone
-    partners: dict[str, float] = field(default_factory=dict)  # tone (Hz) -> loudest level heard, dBm0
+    partners: dict[str, float] = field(default_factory=dict)  # tone (Hz) -> median level heard, dBm0
     pressed: list[tuple[str, int]] = field(default_factory=list)
     loud_ms: int = 0
     ended: int = -1
@@ -124,6 +128,8 @@ class Listener:
         self.freqs = tuple(freqs)[:6]
         self.loud_at_step = 0
         self.partner_at = -1
+        self.alone_since: dict[float, int] = {}
+        self.levels: dict[float, deque[float]] = {}
         ear.listening = True
         ear.tones(*self.freqs, *others)
 
@@ -139,14 +145,21 @@ class Listener:
         person.loud_ms = self.ear.loud_blocks * 10
         if not self.freqs:
             return
-        # Only a steady tone that carries nearly all the power is a partner: music and prompts spread over the bank.
-        now, before, total = self.ear.bank(), self.ear.bank(4), self.ear.level(2)
+        # Only a tone that carries nearly all the power for long is a partner: notes of music and vowels of prompts are shorter.
+        levels, total, now = self.ear.bank(), self.ear.level(2), self.world.now
         for at, freq in enumerate(self.freqs):
-            if now[at] > PARTNER_DBM0 and before[at] > PARTNER_DBM0 and now[at] > total - 3.0:
-                self.partner_at = self.world.now
-                if person.met < 0:
-                    person.met = self.world.now
-                person.partners[f"{freq:g}"] = round(max(person.partners.get(f"{freq:g}", -99.0), now[at]), 2)
+            if levels[at] < PARTNER_DBM0 or levels[at] < total - 3.0:
+                self.alone_since.pop(freq, None)
+                continue
+            since = self.alone_since.setdefault(freq, now)
+            if now - since < PARTNER_MS:
+                continue
+            self.partner_at = now
+            if person.met < 0:
+                person.met = since
+            heard = self.levels.setdefault(freq, deque(maxlen=99))
+            heard.append(levels[at])
+            person.partners[f"{freq:g}"] = round(median(heard), 2)
 
     def noticing(self, over: Callable[[], bool]) -> bool:
         """Look, then ask whether it is over."""
@@ -361,7 +374,7 @@ class AnswerPlan:
     ignore: int = 0  # let the first so many calls ring out
     times: int = 0  # answer so many calls, then leave; 0 = for ever
     partners_hz: tuple[float, ...] = ()
-    keys: tuple[Press, ...] = ()  # pressed in the conversation ("after" only), such as a transfer
+    keys: tuple[Press, ...] = ()  # pressed in the conversation ("after" and "talk" only), such as a transfer
 
 
 def desk_person(world: World, phone: Any, plan: AnswerPlan, busy_hz: float, note: Callable[[], Person]) -> Script:
@@ -460,7 +473,10 @@ def at_work(
     limit = world.now + (plan.talk_ms or 900_000)
 
     for step in plan.keys:
-        yield Until(lambda: listener.noticing(over), min(max(10, limit - world.now), int(step.seconds * 1000)))
+        if step.when == "talk":
+            yield Until(lambda: listener.met() or over(), max(10, limit - world.now))
+        pause = 1000 if step.when == "talk" else int(step.seconds * 1000)
+        yield Until(lambda: listener.noticing(over), min(max(10, limit - world.now), pause))
         if over():
             return
         mouth.stop()

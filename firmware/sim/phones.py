@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from firmware.errors import PbxError
 from firmware.sim.callerid import read_message
-from firmware.sim.countries import Country, emergency_in
+from firmware.sim.countries import Country, EmergencyRefused, emergency_in
 from firmware.sim.hearing import Ear, FskReceiver
 from firmware.sim.signal import Source, dtmf
 from firmware.sim.wire import CALLER_ID, FEED, FEEDS, HEARD, PROGRAM_END, PhoneWire
@@ -22,10 +21,6 @@ from firmware.sim.world import World
 RING_LEAST_MS = 150
 RING_PAUSE_MS = 1000
 KEY_MS, KEY_GAP_MS = 80, 80
-
-
-class EmergencyRefused(PbxError):
-    """A test tool was about to dial an emergency number."""
 
 
 class AnalogPhone:
@@ -138,7 +133,10 @@ class AnalogPhone:
         self.world.observe("phone-flash", phone=self.number, ms=ms)
 
     def press(self, keys: str, *, on_ms: float = KEY_MS, off_ms: float = KEY_GAP_MS) -> int:
-        """Key DTMF; returns how long it takes in ms."""
+        """Key DTMF, or flash the hook where `keys` is "!"; returns how long it takes in ms."""
+        if keys == "!":
+            self.flash()
+            return 300
         self._guard(keys)
         self._need_lifted("keys")
         source = dtmf(keys, on_ms=on_ms, off_ms=off_ms)

@@ -3,7 +3,8 @@
 Theory of operation. One `Softphone` is one registered extension with one call at a time (a second INVITE gets 486). Messages are
 parsed and built here, by code the product does not share. Timers (retransmission, 180 to 200, RTP pacing) are world timers, so
 the phone runs as fast as the world does. Audio is in `rtpside.py`.
-Invariants: each request of ours is answered or given up after 64*T1; after the end of a call nothing of it is sent but answers.
+Invariants: each request of ours is answered or given up after 64*T1; after the end of a call nothing of it is sent but answers;
+a number or keys that would reach an emergency number raise `EmergencyRefused` unless the phone is told that it is a drill.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from firmware.sim.countries import EmergencyRefused, emergency_in
 from firmware.sim.hearing import Ear
 from firmware.sim.rtpside import DTMF_TYPE, EVENT_KEYS, RtpSide
 from firmware.sim.signal import Mouth, Source
@@ -72,8 +74,12 @@ class Softphone:
         host: str = "127.0.0.1",
         seed: int = 1,
         alaw: bool = True,
+        emergency: tuple[str, ...] = (),
     ) -> None:
         self.world = world
+        self.emergency = emergency
+        self.drill = False
+        self.keyed = ""
         self.extension = extension
         self.secret = secret
         self.server = server
@@ -153,6 +159,7 @@ class Softphone:
         """Call `number`."""
         if self.call is not None:
             raise ValueError(f"softphone {self.extension} is in a call already: hang up first")
+        self.refuse_emergency(number)
         call = SipCall(
             f"{self._token()}@sim",
             False,
@@ -267,6 +274,8 @@ class Softphone:
 
     def press(self, keys: str, *, on_ms: int = 100) -> int:
         """Send keys by RFC 4733; returns how long it takes in ms."""
+        self.refuse_emergency(self.keyed + keys)
+        self.keyed += keys
         for key in keys:
             place = EVENT_KEYS.find(key.upper())
             if place < 0:
@@ -274,6 +283,12 @@ class Softphone:
             self.voice.key(place, on_ms)
         self.world.observe("softphone-keys", phone=self.extension, keys=keys)
         return len(keys) * (on_ms + 100)
+
+    def refuse_emergency(self, keys: str) -> None:
+        """Raise `EmergencyRefused` when these keys reach an emergency number and this is no drill."""
+        number = emergency_in(keys, self.emergency)
+        if number and not self.drill:
+            raise EmergencyRefused(f"phone {self.extension} would dial the emergency number {number}: add --emergency-drill if you mean it")
 
     def say(self, source: Source) -> None:
         self.mouth.play(source)
@@ -552,4 +567,4 @@ class Softphone:
         )
         self.world.observe("softphone-ended", phone=self.extension, number=call.number, by=by, status=call.status)
         if self.call is call:
-            self.call = None
+            self.call, self.keyed = None, ""

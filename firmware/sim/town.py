@@ -12,7 +12,7 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim.countries import country
 from firmware.sim.exchange import Exchange, Line, PstnCall, Subscriber
-from firmware.sim.people import AnswerPlan, CallPlan, Desk, Person, at_work, callee, caller, desk_person, soft_person
+from firmware.sim.people import AnswerPlan, CallPlan, Desk, Person, Press, at_work, callee, caller, desk_person, soft_person
 from firmware.sim.phones import AnalogPhone
 from firmware.sim.softphone import Softphone
 from firmware.sim.wire import PhoneWire, Segment
@@ -104,7 +104,7 @@ class Town:
         """Plug in a SIP phone and let it register."""
         if extension in self.softphones:
             self.softphones[extension].close()
-        phone = Softphone(self.world, extension, secret, server, host=host, seed=self.seed)
+        phone = Softphone(self.world, extension, secret, server, host=host, seed=self.seed, emergency=self.country.emergency)
         self.softphones[extension] = phone
         phone.register()
         return phone
@@ -120,23 +120,35 @@ class Town:
         tone_hz: float = 0.0,
         stay: bool = False,
         partners_hz: tuple[float, ...] = (),
+        presses: tuple[Press, ...] = (),
     ) -> Person:
         """Somebody lifts analog phone `number`, waits for dial tone, dials and (unless `stay`) talks until the end."""
         phone = self.phone(number)
         phone.drill = drill
         phone.refuse_emergency(keys, fresh=not phone.lifted)
         person = self.person("phone", str(number))
-        plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz)
+        plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz, keys=presses)
         self.start(person.ident, _dialler(self.world, phone, keys, pulse, plan, person, self.country.busy_freqs[0], stay))
         return person
 
     def dial_soft(
-        self, extension: str, keys: str, *, talk_ms: int = 0, tone_hz: float = 0.0, partners_hz: tuple[float, ...] = ()
+        self,
+        extension: str,
+        keys: str,
+        *,
+        talk_ms: int = 0,
+        tone_hz: float = 0.0,
+        partners_hz: tuple[float, ...] = (),
+        presses: tuple[Press, ...] = (),
+        drill: bool = False,
     ) -> Person:
         """Somebody calls from a simulated SIP phone and talks until the end."""
+        phone = self.softphones[extension]
+        phone.drill = drill
+        phone.refuse_emergency(keys)
         person = self.person("softphone", extension)
-        plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz)
-        self.start(person.ident, _soft_dialler(self.world, self.softphones[extension], keys, plan, person))
+        plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz, keys=presses)
+        self.start(person.ident, _soft_dialler(self.world, phone, keys, plan, person))
         return person
 
     def _outside_answers(self, line: Line, call: PstnCall, entry: Subscriber) -> None:
