@@ -44,7 +44,7 @@ cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* addr, size_t length, int prot, int flags, int fd, long offset)
     int munmap(void* addr, size_t length)
     int mlockall(int flags)
-    enum: PROT_READ, PROT_WRITE, MAP_SHARED, MCL_CURRENT, MCL_FUTURE
+    enum: PROT_READ, PROT_WRITE, MAP_SHARED, MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT
     void* MAP_FAILED
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -297,6 +297,7 @@ cdef class Engine:
         self.e = <EngineState*>calloc(1, sizeof(EngineState))
         if self.e == NULL:
             raise MemoryError("media engine: no memory for its ports")
+        memset(self.e, 0, sizeof(EngineState))  # touched here, so that the tick faults no page
         e = self.e
         e.ring = ring._live()
         e.event_fd = event_fd
@@ -308,6 +309,7 @@ cdef class Engine:
         e.random = <uint32_t>(mono_ns() & 0x7FFFFFFF) | 1
         if e.clips == NULL or e.rtp == NULL:
             raise MemoryError("media engine: no memory for clips and RTP ports")
+        memset(e.rtp, 0, max(1, e.nrtp) * sizeof(RtpPort))
         for i in range(RECORDERS):
             e.file[i].fd = -1
             e.recorder[i].fd = -1
@@ -439,7 +441,8 @@ cdef class Engine:
         cdef void* (*entry[4])(void*) noexcept nogil
         if self.running:
             return
-        self.locked = lock_memory and mlockall(MCL_CURRENT | MCL_FUTURE) == 0
+        # On fault only: locking everything would copy each page of the image that the processes share.
+        self.locked = lock_memory and mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0
         d.epoch = e.ring.epoch + 1
         store32(&e.ring.epoch, d.epoch)
         _wall(e)
