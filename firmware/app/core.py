@@ -22,7 +22,6 @@ import msgspec
 
 from firmware.app import views
 from firmware.app.handover import Handover
-from firmware.app.site import catalogue, clips
 from firmware.call.model import Evidence, LegKind
 from firmware.call.speech import speak
 from firmware.call.times import LocalTime
@@ -44,6 +43,7 @@ from firmware.line.profiles import profile
 from firmware.media import Media
 from firmware.net.sip_tcp import SipTcp
 from firmware.net.sip_udp import SipUdp
+from firmware.prompts import clip_files, load_catalogue
 from firmware.runtime.alarms import Alarms
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import EngineClock
@@ -146,8 +146,8 @@ class Core:
         config, handover = self._config, self._handover
         country = profile(config.site.country)
         self.ids = Ids(self._boot)
-        self._clips: Mapping[str, Path] = clips()
-        prompts = catalogue()
+        self._clips: Mapping[str, Path] = clip_files()
+        prompts = load_catalogue()
         self.phones = Phones(
             config=config,
             secrets={number: entry.secret for number, entry in config.extensions.items()},

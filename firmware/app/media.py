@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firmware.app.handover import Handover
-from firmware.app.site import clips as site_clips
 from firmware.dsp.engine import Engine
 from firmware.dsp.ring import RingSegment
+from firmware.prompts import clip_files
 from firmware.runtime.health import BEAT_MS
 
 PAGE = 200  # clip names in one message
@@ -36,7 +36,7 @@ def main(handover: Handover) -> int:
     jitter = (handover.config.rtp.jitter_min_ms, handover.config.rtp.jitter_max_ms)
     world_fd = handover.world_fd if handover.world_fd >= 0 else None
     fds = [each.fileno() for each in handover.rtp]
-    return run(handover.ring, handover.event_fd, handover.channel_media, world_fd, fds, sorted(site_clips().items()), jitter)
+    return run(handover.ring, handover.event_fd, handover.channel_media, world_fd, fds, sorted(clip_files().items()), jitter)
 
 
 def run(

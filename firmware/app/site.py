@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets as random_source
 import string
-import tomllib
 import zoneinfo
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +12,14 @@ import msgspec
 from msgspec import Struct
 
 import firmware
-from firmware.call.speech import LANGUAGES, Catalogue, PromptText, missing, parse_catalogue
+from firmware.call.speech import Catalogue, missing
 from firmware.config.board import Board
 from firmware.config.model import board_name, check
 from firmware.config.problems import Problem, shown, suggest
 from firmware.config.schema.tree import Config
 from firmware.errors import ConfigError, StoreError
 from firmware.hal.board import board_folders, load_board
+from firmware.prompts import clip_files, load_catalogue
 from firmware.store.files import write_atomic
 
 ROOT = Path(firmware.__file__).resolve().parent.parent
@@ -37,11 +36,6 @@ class Site(Struct, frozen=True):
     board: Board | None
     problems: list[Problem]
     missing_clips: list[str]
-
-
-def prompts_folder() -> Path:
-    """Where the built prompt clips are; the environment variable BRANCHPBX_PROMPTS overrides it."""
-    return Path(os.environ.get("BRANCHPBX_PROMPTS") or ROOT / "build" / "prompts")
 
 
 def read_site(path: Path) -> Site:
@@ -62,7 +56,7 @@ def read_site(path: Path) -> Site:
             folder.name for where in board_folders() if where.is_dir() for folder in where.iterdir() if (folder / "board.toml").is_file()
         ]
         problems.append(Problem(file, "board", shown(name), f"is not a board that can be used ({error})", suggest(name, known)))
-    texts = catalogue()
+    texts = load_catalogue()
     config, found = check(data, file=file, board=board, zones=zoneinfo.available_timezones(), prompts=texts.ids)
     problems += found
     if problems:
@@ -70,29 +64,9 @@ def read_site(path: Path) -> Site:
     return Site(file, config, board, [], missing_clips(config, texts) if config is not None else [])
 
 
-def catalogue() -> Catalogue:
-    """Every prompt text of the product. Raises StoreError when the distribution is damaged."""
-    folder = Path(firmware.__file__).parent / "prompts"
-    try:
-        return parse_catalogue(
-            {
-                language: msgspec.convert(tomllib.loads((folder / f"{language}.toml").read_text("utf-8")), dict[str, PromptText])
-                for language in LANGUAGES
-            }
-        )
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder}: the prompt texts cannot be used ({error}); install the product again") from error
-
-
-def clips() -> dict[str, Path]:
-    """Clip name ("zh/q.pos.1", "music.hold") -> WAV file, of everything that was built."""
-    folder = prompts_folder()
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob("**/*.wav"))}
-
-
 def missing_clips(config: Config, texts: Catalogue) -> list[str]:
     """Clips that this configuration would play and that are not there; prompts then use their variant without it, or a tone."""
-    have = clips()
+    have = clip_files()
     named = [config.site.company_clip] if config.site.company_clip else []
     music = {queue.music for queue in config.queues.values()} - set(have)
     return sorted({*missing(texts, config.site.languages, have, named), *music})

@@ -261,7 +261,8 @@ def babble(double seconds, int seed=1, double level_dbm0=-18.0):
     """Speech-like sound: a gliding pitch with ten harmonics under a syllable envelope. Returns 16-bit samples."""
     rng = random.Random(seed)
     cdef double base = rng.uniform(105.0, 210.0), angle = 0.0, value, envelope, pitch, at
-    cdef double syllable = rng.uniform(3.2, 4.6), peak = peak_of(level_dbm0), tilt[10]
+    cdef double syllable = rng.uniform(3.2, 4.6), peak = peak_of(level_dbm0)
+    cdef double tilt[10]
     cdef int i, k, total = <int>(seconds * 8000)
     cdef short sample
     for k in range(10):
