@@ -69,7 +69,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """What proves an answer or a release, and how sure it is.
 
     `kind`: "polarity", "loop-drop", "busy-tone", "congestion-tone", "dial-tone", "silence", "ringback-stopped", "ring-stopped",
-    "ring" (glare), "voice", "on-hook", "off-hook", "bye", "cancel", "sip-200", "sip-<code>", "timer", "command", "adoption". `confidence` in 0..1.
+    "ring" (glare), "voice", "on-hook", "off-hook", "bye", "cancel", "sip-200", "sip-<code>", "timer", "command",
+    "adoption". `confidence` in 0..1.
     """
 
     kind: str

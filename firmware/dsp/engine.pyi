@@ -3,7 +3,13 @@ from firmware.dsp.ring import RingSegment
 class Engine:
     locked: bool
     def __init__(
-        self, ring: RingSegment, event_fd: int, world_fd: int | None, rtp_fds: list[int], jitter: tuple[int, int] = (20, 200), nlp: bool = True
+        self,
+        ring: RingSegment,
+        event_fd: int,
+        world_fd: int | None,
+        rtp_fds: list[int],
+        jitter: tuple[int, int] = (20, 200),
+        nlp: bool = True,
     ) -> None: ...
     def load_clip(self, name: str, samples: bytes | bytearray | memoryview) -> int: ...
     @property

@@ -33,7 +33,9 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -
 class Appliance:
     """One running appliance with its simulated world."""
 
-    def __init__(self, state: Path, *, bind: str, config: Path = SITE, overrides: Mapping[str, str] = {}, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, state: Path, *, bind: str, config: Path = SITE, overrides: Mapping[str, str] = {}, extra: tuple[str, ...] = ()
+    ) -> None:
         self.state = state
         self.bind = bind
         state.mkdir(parents=True, exist_ok=True)

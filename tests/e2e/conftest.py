@@ -17,6 +17,7 @@ from tests.e2e.audio import write_tone
 from tests.e2e.baresip import Baresip
 
 HOST = "10.9.0.2"  # baresip refuses 127.x; this address exists only in the tests' own network namespace
+PROCESSES = ("parent", "media", "core", "manage", "world")
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 
@@ -46,7 +47,7 @@ def appliance(network: str, tmp_path: Path) -> Iterator[Callable[..., Appliance]
     yield start
     failures = []
     for one in running:
-        pids = {name: one.pid(name) for name in ("parent", "media", "core", "manage", "world") if (one.state / "run" / f"{name}.pid").exists()}
+        pids = {name: one.pid(name) for name in PROCESSES if (one.state / "run" / f"{name}.pid").exists()}
         try:
             status = one.stop()
             if status != 0:
@@ -70,12 +71,20 @@ def phone(network: str, tmp_path: Path) -> Iterator[Callable[..., Baresip]]:
     running: list[Baresip] = []
     counter = itertools.count()
 
-    def start(box: Appliance, user: str, *, hz: float = 880.0, level: float = -10.0, secret: str | None = None, wait: bool = True, **options: Any) -> Baresip:
+    def start(
+        box: Appliance, user: str, *, hz: float = 880.0, level: float = -10.0, secret: str | None = None, wait: bool = True, **options: Any
+    ) -> Baresip:
         folder = tmp_path / f"phone{next(counter)}-{user}"
         folder.mkdir()
         microphone = write_tone(folder / "microphone.wav", hz, 120, level)
         one = Baresip(
-            folder, user=user, secret=secret if secret is not None else box.accounts()[user], server=box.sip, host=network, microphone=microphone, **options
+            folder,
+            user=user,
+            secret=secret if secret is not None else box.accounts()[user],
+            server=box.sip,
+            host=network,
+            microphone=microphone,
+            **options,
         )
         running.append(one)
         if wait and options.get("register", True):

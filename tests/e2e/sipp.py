@@ -132,12 +132,24 @@ Content-Length: 0
 """
 
 
-def run_sipp(folder: Path, scenario: str, server: str, *, host: str, calls: int = 1, rate: int = 10, transport: str = "u1", timeout: float = 60, **values: object) -> str:
+def run_sipp(
+    folder: Path,
+    scenario: str,
+    server: str,
+    *,
+    host: str,
+    calls: int = 1,
+    rate: int = 10,
+    transport: str = "u1",
+    timeout: float = 60,
+    **values: object,
+) -> str:
     """Run a scenario to its end; its screen. AssertionError with SIPp's own error file when a call failed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scenario.xml").write_text(scenario.format(**values))
-    command = ["sipp", server, "-sf", "scenario.xml", "-i", host, "-mi", host, "-m", str(calls), "-r", str(rate), "-t", transport, "-nostdin", "-trace_err", "-error_file", "errors.log"]
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+    command = ["sipp", server, "-sf", "scenario.xml", "-i", host, "-mi", host, "-m", str(calls), "-r", str(rate), "-t", transport]
+    command += ["-nostdin", "-trace_err", "-error_file", "errors.log"]
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
     errors = (folder / "errors.log").read_text(errors="replace") if (folder / "errors.log").exists() else ""
     assert done.returncode == 0, f"sipp ended with {done.returncode}:\n{errors[-3000:]}\n{done.stdout.decode(errors='replace')[-1500:]}"
     return done.stdout.decode(errors="replace")

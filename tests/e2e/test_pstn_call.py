@@ -159,7 +159,8 @@ def test_outbound_call_from_a_sip_phone_reaches_the_pstn(appliance: Start, phone
 def test_analog_phones_call_each_other(appliance: Start) -> None:
     box = appliance()
     box.world({"do": "phone", "phone": 2, "action": "answer", "after": 2, "tone_hz": 880, "partners_hz": [440]})
-    dialler = box.world({"do": "phone", "phone": 1, "action": "dial", "number": "102", "tone_hz": 440, "talk": 4, "partners_hz": [880], "wait": False})
+    call = {"number": "102", "tone_hz": 440, "talk": 4, "partners_hz": [880], "wait": False}
+    dialler = box.world({"do": "phone", "phone": 1, "action": "dial", **call})
     ident = dialler["person"]
     wait_until(lambda: contacts(box) or person(box, ident)["done"], "the end of the call", 40)
     record = wait_until(lambda: contacts(box), "a record")[0]

@@ -26,13 +26,14 @@ def test_sipp_registers_and_calls_the_echo_test(appliance: Callable[..., Applian
     user, secret = "203", box.accounts()["203"]
     sipp.run_sipp(tmp_path / "register", sipp.REGISTER, box.sip, host=network, transport=transport, user=user, secret=secret)
     audio = write_tone(tmp_path / "speech.wav", 440, 2)
-    sipp.run_sipp(
-        tmp_path / "call", sipp.CALL, box.sip, host=network, calls=5, rate=5, transport=transport, user=user, secret=secret, to="*43", audio=audio, talk_ms=1500
-    )
+    who = {"user": user, "secret": secret, "to": "*43", "audio": audio, "talk_ms": 1500}
+    sipp.run_sipp(tmp_path / "call", sipp.CALL, box.sip, host=network, calls=5, rate=5, transport=transport, **who)
     wait_until(lambda: not box.ctl("show calls"), "all calls are gone")
 
 
-def test_malformed_packets_disturb_no_call(appliance: Callable[..., Appliance], phone: Callable[..., Baresip], network: str, rng: random.Random) -> None:
+def test_malformed_packets_disturb_no_call(
+    appliance: Callable[..., Appliance], phone: Callable[..., Baresip], network: str, rng: random.Random
+) -> None:
     box = appliance()
     anna, bo = phone(box, "201", hz=440), phone(box, "202", hz=880, answer="auto")
     anna.dial("202")
