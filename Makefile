@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 PYTHON := .venv/bin/python
 STATE ?= state
+SOAK ?= 50
 
 SETUP := tools/setup.sh tools/packages.txt pyproject.toml tools/requirements.txt
 EXTENSIONS := $(wildcard firmware/dsp/*.pyx firmware/dsp/*.pxd firmware/dsp/*.h firmware/sim/*.pyx firmware/sim/*.pxd)
@@ -26,6 +27,10 @@ run: ext prompts ## Start the appliance with the simulated world (4 lines, 4 pho
 .PHONY: test
 test: .venv/.ready-test ext prompts ## Lint and every test: unit, dsp, property, real time, end to end
 	@tools/test.sh
+
+.PHONY: soak-unit
+soak-unit: .venv/.ready-test ext prompts ## Property tests with 50 times the examples (SOAK=N for N times)
+	@BRANCHPBX_SOAK=$(SOAK) $(PYTHON) -m pytest -q -n 2 -m hypothesis tests
 
 .PHONY: lint
 lint: .venv/.ready-test ## ruff and mypy --strict

@@ -12,14 +12,19 @@ import random
 import secrets
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 SEED_VARIABLE = "BRANCHPBX_SEED"
+SOAK_VARIABLE = "BRANCHPBX_SOAK"  # how many times the usual number of examples a property test tries
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Fix the run's seed before parallel workers start (they inherit the environment), and hypothesis' with it."""
     os.environ.setdefault(SEED_VARIABLE, str(secrets.randbits(32)))
+    # No deadline for one example: several test processes share few cores. Tests with a number of their own derive it from this one.
+    settings.register_profile("branchpbx", max_examples=100 * soak(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("branchpbx")
     if getattr(config.option, "hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(run_seed())
 
@@ -31,6 +36,14 @@ def run_seed() -> int:
         return int(text)
     except ValueError:
         raise pytest.UsageError(f"{SEED_VARIABLE}={text!r} is not an integer; set it to the seed a test header printed") from None
+
+
+def soak() -> int:
+    """Factor of `make soak-unit`, 1 elsewhere."""
+    text = os.environ.get(SOAK_VARIABLE, "1")
+    if not text.isdigit() or int(text) < 1:
+        raise pytest.UsageError(f"{SOAK_VARIABLE}={text!r} is not a whole number from 1 on; it multiplies the examples of property tests")
+    return int(text)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

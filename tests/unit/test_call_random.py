@@ -66,7 +66,7 @@ def step(stage: Stage, action: tuple[object, ...]) -> None:
             stage.restart = False
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3 * settings.default.max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(strategy=STRATEGIES, steps=st.lists(STEP, max_size=40))
 def test_nothing_is_stuck_whatever_happens(strategy: str, steps: list[tuple[object, ...]]) -> None:
     sales = Queue(strategy=strategy, record=True, max_wait_s=60)  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def settle(bench: Bench, what: str = "") -> None:
     assert not bench.machine.state.call and bench.hook() == s.LINE_ON_HOOK
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(range(len(INPUTS))), st.integers(0, 7000)), max_size=40), st.sampled_from(COUNTRIES),
        st.booleans(), st.integers(1, 3))
 def test_no_sequence_of_inputs_sticks_a_line(steps: list[tuple[int, int]], country: str, polarity: bool, rings: int) -> None:

@@ -462,7 +462,7 @@ def test_every_input_in_every_state_keeps_to_the_table_and_to_the_way_home() -> 
             settle(bench, f"{state} {given_}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(range(len(INPUTS))), st.sampled_from([0, 10, 60, 300, 900, 5000, 40_000])), max_size=40),
        st.sampled_from(COUNTRIES))
 def test_no_sequence_of_inputs_sticks_a_telephone(steps: list[tuple[int, int]], country: str) -> None:
