@@ -26,6 +26,7 @@ from firmware.errors import PbxError
 from firmware.sim import day_plan as p
 from firmware.sim.client import ClientError, ProductClient, WorldClient
 from firmware.sim.day_check import Expectation, compare
+from firmware.sim.front import die_with_us
 
 LIMIT_S = 175.0
 START_S = 25.0
@@ -63,6 +64,7 @@ class Day:
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(self.state), "--bind", "127.0.0.1",
                  "--speed", str(self.speed), "--start-date", date], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, process_group=0,
+                preexec_fn=die_with_us,  # noqa: PLW1509
             )  # fmt: skip
         limit = time.monotonic() + START_S
         while True:
@@ -167,9 +169,9 @@ class Day:
         when = "voice" if e.barge_in else "menu"
         return f"{'1' if e.language == 'zh' else '2'}@{when},{choice}@{when}"
 
-    def call(self, e: p.Episode, *, wait: bool, line: int = 0, number: str = "", **facts: Any) -> str:
+    def call(self, e: p.Episode, *, wait: bool, line: int = 0, number: str = "", silent: bool = False, **facts: Any) -> str:
         answer = self.world.ask(
-            "call", timeout=120, line=line or e.line, caller_id=e.caller_id, tone_hz=p.CALLER_HZ, partners_hz=PARTNERS, patience=60,
+            "call", timeout=120, line=line or e.line, caller_id=e.caller_id, tone_hz=0 if silent else p.CALLER_HZ, partners_hz=PARTNERS, patience=60,
             wait=wait, **{"from": number or e.number}, **facts,
         )  # fmt: skip
         return str(answer["person"])
@@ -273,7 +275,7 @@ class Day:
         self._inbound(e, person, "1", agent=p.SIP_AGENT, rating=e.rating)
 
     def do_outbound_fxs(self, e: p.Episode) -> None:
-        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"tone:{p.OUTSIDE_HZ:g}@-16")
+        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"turn:{p.OUTSIDE_HZ:g}")
         answer = self.world.ask(
             "phone",
             timeout=120,
@@ -288,7 +290,7 @@ class Day:
         self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension=p.SPARE_EXTENSION))
 
     def do_outbound_sip(self, e: p.Episode) -> None:
-        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"tone:{p.OUTSIDE_HZ:g}@-16")
+        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"turn:{p.OUTSIDE_HZ:g}")
         answer = self.world.ask(
             "softphone",
             timeout=120,
@@ -332,7 +334,6 @@ class Day:
             wait=True,
             drill=True,
             talk=20,
-            tone_hz=p.AGENT_HZ[p.FXS_AGENT],
             partners_hz=[p.EMERGENCY_HZ],
         )
         for line, number, ident in callers:
@@ -342,10 +343,10 @@ class Day:
         self.sleep(65_000)  # until a call from outside is an ordinary one again
 
     def do_core_killed(self, e: p.Episode) -> None:
-        """SIGKILL of core while two people talk: they go on talking, and the record is right."""
+        """SIGKILL of core in a conversation: the caller hears the agent on and on, and the record is right."""
         self.agents(p.FXS_AGENT)
-        self.seat(p.FXS_AGENT)
-        person = self.call(e, wait=False, press=self.presses(e, "1"), talk=18, hang_up_after=120)
+        self.seat(p.FXS_AGENT, say=f"tone:{p.AGENT_HZ[p.FXS_AGENT]:g}@-16")
+        person = self.call(e, wait=False, silent=True, press=self.presses(e, "1"), talk=18, hang_up_after=120)
         if self.until(lambda people: people[person]["met"] >= 0 or people[person]["done"], "the conversation to begin"):
             self.sleep(3000)
             self.world.ask("speed", percent=KILL_SPEED)
@@ -368,6 +369,10 @@ class Day:
             with sqlite3.connect(f"file:{self.state / 'calls.db'}?mode=ro", uri=True) as db:
                 db.row_factory = sqlite3.Row
                 rows = [dict(row) for row in db.execute("SELECT * FROM contacts ORDER BY opened_ms")]
+                for row in rows:
+                    row["legs"] = [
+                        dict(leg) for leg in db.execute("SELECT * FROM legs WHERE contact = ? ORDER BY started_ms", (row["id"],))
+                    ]
             db.close()
             if all(row["ended_ms"] is not None for row in rows) or time.monotonic() > limit:
                 return rows
@@ -376,6 +381,7 @@ class Day:
 
 def live(seed: int | None, calls: int, speed: int, keep: Path | None) -> int:
     """Live one day and print its JSON; returns the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # core is killed under our connection to it
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     folder = keep or Path(tempfile.mkdtemp(prefix="branchpbx-day-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -94,12 +94,13 @@ def run(state: Path, config: Path | None, bind: str, language: str) -> int:
     (state / "log").mkdir(parents=True, exist_ok=True)
     output = state / "log" / "run.out"
     wanted: list[int] = []
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: wanted.append(received))
     with output.open("wb") as sink:
         child = subprocess.Popen(
             [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(state), "--bind", bind],
-            stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, process_group=0, preexec_fn=_die_with_us,  # noqa: PLW1509
+            stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, process_group=0, preexec_fn=die_with_us,  # noqa: PLW1509
         )  # fmt: skip
     view = View(state)
     try:
@@ -118,7 +119,8 @@ def run(state: Path, config: Path | None, bind: str, language: str) -> int:
     return status or 1
 
 
-def _die_with_us() -> None:
+def die_with_us() -> None:
+    """In a child before exec: end when the process that started it ends."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -28,6 +28,7 @@ QUIET_BLOCKS = 100
 PROMPT_BLOCKS = 15
 PARTNER_DBM0 = -32.0
 PARTNER_MS = 800
+TURN_MS, VOICE_MS = 4000, 1600
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,9 @@ class Listener:
         return self.person.met >= 0
 
     def left(self) -> bool:
-        """A partner was there and has been silent for 1.5 s."""
+        """A partner was there and has missed a turn."""
         self.look()
-        return self.partner_at >= 0 and self.world.now - self.partner_at > 1500
+        return self.partner_at >= 0 and self.world.now - self.partner_at > TURN_MS
 
 
 @dataclass(frozen=True)
@@ -205,13 +206,24 @@ class CallPlan:
     record_to: str = ""
 
 
-def voice_of(plan_say: str, tone_hz: float, seed: int) -> Source | None:
-    """What a person says all the time, looped."""
-    if plan_say:
-        return sound(plan_say, seed)
-    if tone_hz:
-        return ToneSource([((tone_hz,), -16.0, 0.0)])
-    return None
+def voice_of(say: str, tone_hz: float, seed: int, now: int, *, outside: bool) -> Source | None:
+    """What a person says all the time: `say`, or a tone in turns of 1.6 s every 4 s (people outside first, then those inside).
+
+    Turns are those of the world's clock: two steady tones at once are no conversation, and no canceller can tell them from echo.
+    """
+    if say.startswith("turn:"):
+        tone_hz = float(say.removeprefix("turn:"))
+    elif say:
+        return sound(say, seed)
+    if not tone_hz:
+        return None
+    at = (now - (0 if outside else TURN_MS // 2)) % TURN_MS
+    voice, pause = ((tone_hz,), -16.0), ((), 0.0)
+    if at < VOICE_MS:
+        phases = [(*voice, VOICE_MS - at), (*pause, TURN_MS - VOICE_MS), (*voice, at)]
+    else:
+        phases = [(*pause, TURN_MS - at), (*voice, VOICE_MS), (*pause, at - VOICE_MS)]
+    return ToneSource([phase for phase in phases if phase[2] > 0])
 
 
 def caller(world: World, line: Line, plan: CallPlan, person: Person) -> Script:
@@ -256,12 +268,16 @@ def _converse(world: World, plan: CallPlan, person: Person, listener: Listener, 
     def left() -> int:
         return max(10, limit - world.now)
 
-    voice = voice_of(plan.say, plan.tone_hz, len(person.ident))
+    def speak() -> None:
+        source = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, outside=True)
+        if source is not None:
+            mouth.play(source)
+
     speaking = False
     for press in plan.presses:
-        if press.when in ("talk", "rating") and voice is not None and not speaking:
+        if press.when in ("talk", "rating") and not speaking:
             speaking = True
-            mouth.play(voice)
+            speak()
         listener.step()
         start = world.now
         if press.when == "after":
@@ -285,8 +301,8 @@ def _converse(world: World, plan: CallPlan, person: Person, listener: Listener, 
         person.pressed.append((press.keys, world.now))
         world.observe("person-keys", person=person.ident, keys=press.keys, waited_ms=world.now - start)
         yield 180 * len(press.keys) + 20
-    if voice is not None and not over() and not speaking:
-        mouth.play(voice)
+    if not over() and not speaking:
+        speak()
     if plan.talk_ms:
         yield Until(lambda: listener.met() or over(), left())
         if over():
@@ -303,7 +319,9 @@ def callee(world: World, line: Line, call: PstnCall, entry: Subscriber, person: 
     wire.ear.wants_digits = True
     listener = Listener(person, wire.ear, world, partners_hz)
     wire.ear.record(world.segment.block)
-    wire.mouth.play(sound(entry.say, call.ident))
+    said = voice_of(entry.say, 0.0, call.ident, world.now, outside=True)
+    if said is not None:
+        wire.mouth.play(said)
     try:
         yield Until(lambda: listener.noticing(lambda: call.ended >= 0), entry.hang_up_after_ms or 900_000, 40)
         if call.ended < 0:
@@ -467,7 +485,7 @@ def at_work(
     person.answered, person.outcome = world.now, "answered"
     record()
     listener = Listener(person, ear, world, plan.partners_hz, others)
-    voice = voice_of(plan.say, plan.tone_hz, len(person.ident))
+    voice = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, outside=False)
     if voice is not None:
         mouth.play(voice)
     limit = world.now + (plan.talk_ms or 900_000)
@@ -482,8 +500,9 @@ def at_work(
         mouth.stop()
         person.pressed.append((step.keys, world.now))
         yield press(step.keys) + 200
+        voice = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, outside=False)
         if voice is not None:
-            mouth.play(voice_of(plan.say, plan.tone_hz, len(person.ident)) or voice)
+            mouth.play(voice)
     yield Until(lambda: listener.noticing(over), max(10, limit - world.now), 40)
 
 

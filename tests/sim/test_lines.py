@@ -177,7 +177,7 @@ def test_the_hybrid_returns_what_the_box_says_at_the_set_loss() -> None:
 
 def test_speech_reaches_the_caller_at_level() -> None:
     box = Box()
-    box.town.call_in(CallPlan("13800138000", 1, tone_hz=700, partners_hz=(1000.0,)))
+    box.town.call_in(CallPlan("13800138000", 1, say="tone:700", partners_hz=(1000.0,)))
     box.run(1_000)
     box.drive(0, OFF_HOOK)
     mouth = Mouth()
