@@ -323,3 +323,4 @@ cdef struct EngineState:
     FileSlot file[64]
     uint64_t silent
     int realtime
+    uint32_t started
