@@ -58,6 +58,7 @@ cdef struct EchoState:
     int worse                   # hops in a row it lost
     int stuck                   # hops the heard filter has been poor although the far end talks
     int since_copy
+    float gained, moved
     int converged
     # background noise and residual control
     float noise_power

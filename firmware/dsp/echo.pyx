@@ -47,7 +47,12 @@ cdef float SHRINK = 0.4
 cdef float NOISE_UP = 0.4
 cdef float NOISE_DOWN = 0.2
 cdef float NEAR_MARGIN = 10.0                          # above residual and noise: somebody talks here
+cdef float MOST_RESIDUAL = 1.5                          # of the echo estimate: what the filter leaves is never more
+cdef float MOST_NOISE = <float>(22750.0 * 22750.0 / 2.0 * 1.6e-4)  # -38 dBm0: anything steady above is a signal, not the line's noise
 cdef int HANG_HOPS = 15
+cdef float SLOWLY = 0.04
+cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
+cdef float LEAST_MOVE = 3e-5
 
 
 cdef EchoState* echo_new(int rate, int tail_ms, int nlp) noexcept nogil:
@@ -134,6 +139,7 @@ cdef void echo_reset(EchoState* s) noexcept nogil:
     s.slot = 0
     s.error_front = s.error_back = s.level_near = s.level_echo = s.level_far = 0.0
     s.better = s.worse = s.stuck = s.since_copy = 0
+    s.gained = s.moved = 0.0
     s.converged = 0
     s.sum_far = s.sum_echo = s.sum_before = s.sum_left = 0.0
     s.noise_power = 0.0
@@ -204,9 +210,16 @@ cdef void _loosen(EchoState* s, float share, float least) noexcept nogil:
         s.var[k] += share * (s.back.re[k] * s.back.re[k] + s.back.im[k] * s.back.im[k]) + least / s.parts
 
 
-cdef bint _judge(EchoState* s, float pn, float pf, float pb, bint active) noexcept nogil:
-    """Compares the filters; True when the background's result is heard from now on. Powers: captured, both errors."""
+cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint active) noexcept nogil:
+    """Compares the filters; True when the background's result is heard from now on.
+
+    Powers: captured, both errors, and the difference of both echo estimates (`between`). While somebody talks here the total error
+    hardly shows which filter is better, but near speech is not correlated with that difference: a background that is right gains
+    all of it (pf - pb = between on average), one that is wrong gains nothing.
+    """
     cdef bint copy = False
+    s.gained += SLOWLY * (pf - pb - s.gained)
+    s.moved += SLOWLY * (between - s.moved)
     s.error_front += <float>0.2 * (pf - s.error_front)
     s.error_back += <float>0.2 * (pb - s.error_back)
     s.level_near += <float>0.2 * (pn - s.level_near)
@@ -224,6 +237,8 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, bint active) noexce
         s.worse = 0
         if s.better >= 3 or s.error_back < <float>0.5 * s.error_front:
             copy = True
+    elif s.converged == 0 and s.since_copy >= PATIENCE_HOPS and s.moved > LEAST_MOVE * s.level_near and s.gained > <float>0.6 * s.moved:
+        copy = True
     else:
         s.better = 0
         s.worse = s.worse + 1 if s.error_back > <float>1.6 * s.error_front else 0
@@ -232,6 +247,7 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, bint active) noexce
         s.error_front = s.error_back
         s.better = 0
         s.since_copy = 0
+        s.gained = s.moved = 0.0
         s.converged = 1
     elif s.worse >= 20 and s.converged:
         _copy_filter(s, &s.back, &s.front)
@@ -269,6 +285,8 @@ cdef void _track_noise(EchoState* s, float power) noexcept nogil:
         s.noise_low = s.noise_track
     if s.noise_track < s.noise_power:
         s.noise_power = s.noise_track
+    if s.noise_power > MOST_NOISE:                      # a steady tone of the near end
+        s.noise_power = MOST_NOISE
     s.noise_age += 1
     if s.noise_age >= 150:
         s.noise_power = s.noise_low
@@ -317,8 +335,11 @@ cdef void _control_residual(EchoState* s, float* heard, float pf, float py, bint
         if s.leak < <float>1e-5:
             s.leak = <float>1e-5
     if active:
-        residual = s.leak * s.expected if s.converged else <float>0.25 * s.level_far
-        if pf > NEAR_MARGIN * residual + <float>2.5 * s.noise_power:
+        residual = s.leak * NEAR_MARGIN
+        if residual > MOST_RESIDUAL:
+            residual = MOST_RESIDUAL
+        residual = residual * s.expected if s.converged else <float>0.1 * MOST_RESIDUAL * s.level_far
+        if pf > residual + <float>2.5 * s.noise_power:
             s.hang = HANG_HOPS
         if s.hang == 0:
             target = 0.0
@@ -345,7 +366,7 @@ cdef void _control_residual(EchoState* s, float* heard, float pf, float py, bint
 
 cdef void _hop(EchoState* s, const short* reference, const short* captured, short* out) noexcept nogil:
     cdef int k, hop = s.hop, bins = s.bins
-    cdef float far, pn, pf, pb, py, w
+    cdef float far, pn, pf, pb, py, w, between = 0.0
     cdef bint active, copy
     memmove(s.frame, s.frame + hop, (s.n - hop) * sizeof(float))
     for k in range(hop):
@@ -376,12 +397,15 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
     for k in range(hop):
         w = s.near[k] - s.echo_front[hop + k]
         pf += w * w
+        w = s.echo_back[hop + k] - s.echo_front[hop + k]
+        between += w * w
     pf /= hop
+    between /= hop
     s.level_echo += <float>0.2 * (py - s.level_echo)
     if pb < 1e12 and active:
         _learn(s)
     _track_noise(s, pf)
-    copy = _judge(s, pn, pf, pb, active)
+    copy = _judge(s, pn, pf, pb, between, active)
     for k in range(hop):                                # near becomes what is heard
         w = s.echo_front[hop + k]
         if copy:

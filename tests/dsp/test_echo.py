@@ -8,6 +8,8 @@ import pytest
 from firmware.dsp import EchoCanceller
 from tests.dsp.signals import hybrid, level, noise, pcm, samples, silence, sine, speech
 
+RATE = 8000
+
 
 def cancel(x, d, tail_ms=64, nlp=False, rate=8000):
     canceller = EchoCanceller(rate, tail_ms, nlp)
@@ -167,3 +169,23 @@ def test_wrong_lengths_and_rates_say_so():
         EchoCanceller(8000, 1000)
     assert canceller.process(b"", b"") == b""
     assert samples(canceller.process(pcm(silence(20)), pcm(silence(20)))).any() == False  # noqa: E712
+
+
+@pytest.mark.parametrize(("far_dbm0", "erl_db", "far_alone_s"), [(-16.0, 18.0, 0.0), (-10.0, 12.0, 0.0), (-10.0, 8.0, 1.5), (-16.0, 18.0, 3.0)])
+def test_steady_tones_of_both_sides_stay_apart(rng, far_dbm0, erl_db, far_alone_s):
+    t = np.arange(6 * RATE)
+    tone = lambda hz, level_dbm0: 10 ** (level_dbm0 / 20) * 22750 * np.sin(2 * np.pi * hz * t / RATE)  # noqa: E731
+    far, near = tone(880, far_dbm0), tone(440, -16.0)
+    near[: int(far_alone_s * RATE)] = 0
+    path = np.zeros(64)
+    path[8:16] = rng.normal(size=8) * np.exp(-np.arange(8) / 3)
+    path *= 10 ** (-erl_db / 20) / np.sqrt(np.sum(path**2))
+    echo = np.convolve(far, path)[: len(far)]
+    out, _ = cancel(far, echo + near + rng.normal(size=len(far)) * 10, nlp=True)
+    block = np.exp(-2j * np.pi * 440 * np.arange(160) / RATE)
+    start = int((far_alone_s + 0.2) * RATE) // 160 * 160
+    heard = 2 * np.abs(out[start:].reshape(-1, 160) @ block) / 160
+    assert np.min(heard) > 0.8 * np.max(np.abs(near)), "the near tone is cut"
+    if far_alone_s:
+        left = np.abs(np.mean(out[-RATE:] * np.exp(-2j * np.pi * 880 * np.arange(RATE) / RATE))) * 2
+        assert left < 10 ** (-50 / 20) * 22750
