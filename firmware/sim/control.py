@@ -247,7 +247,8 @@ class Control:
         if number in self.town.country.emergency:
             raise PbxError(f"{number} is an emergency number: its behaviour cannot be changed")
         say = str(request.get("say", "speech:4"))
-        sound(say)
+        if not say.startswith("turn:"):
+            sound(say)
         self.town.exchange.directory.entries[number] = Subscriber(
             str(request.get("kind", "answer")), int(1000 * float(request.get("answer_after", 3))), say,
             int(1000 * float(request.get("hang_up_after", 0))),

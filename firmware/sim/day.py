@@ -171,7 +171,8 @@ class Day:
 
     def call(self, e: p.Episode, *, wait: bool, line: int = 0, number: str = "", silent: bool = False, **facts: Any) -> str:
         answer = self.world.ask(
-            "call", timeout=120, line=line or e.line, caller_id=e.caller_id, tone_hz=0 if silent else p.CALLER_HZ, partners_hz=PARTNERS, patience=60,
+            "call", timeout=120, line=line or e.line, caller_id=e.caller_id, tone_hz=0 if silent else p.CALLER_HZ,
+            partners_hz=PARTNERS, patience=60,
             wait=wait, **{"from": number or e.number}, **facts,
         )  # fmt: skip
         return str(answer["person"])
@@ -307,9 +308,9 @@ class Day:
     def do_transfer(self, e: p.Episode) -> None:
         """The FXS agent asks a colleague and puts the caller through."""
         self.agents(p.FXS_AGENT)
-        self.seat(p.FXS_AGENT, keys=f"*3{p.TRANSFER_EXTENSION}@5", talk=16)
+        self.seat(p.FXS_AGENT, keys=f"*3{p.TRANSFER_EXTENSION}@8", talk=22)
         self.seat(p.TRANSFER_EXTENSION)
-        person = self.call(e, wait=True, press=self.presses(e, "1"), talk=30, hang_up_after=120)
+        person = self.call(e, wait=True, press=self.presses(e, "1"), talk=36, hang_up_after=120)
         self._inbound(e, person, "1", agent=p.FXS_AGENT, transferred=True)
 
     def do_emergency(self, e: p.Episode) -> None:

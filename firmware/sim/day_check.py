@@ -179,7 +179,7 @@ def _judge_outgoing(
         if abs(level - LEVEL_DBM0) > LEVEL_DB:
             check(f"level of {hz} Hz", LEVEL_DBM0, level)
     if call["answered"] >= 0:
-        near("the conversation", record["connected_ms"], call["answered"], 4000, 1000)
+        near("the conversation", record["connected_ms"], call["answered"], 6000, 1000)
     near("the end", record["ended_ms"], person["ended"], 2500, 2500)
     check("emergency", call["emergency"], wish.kind == "emergency")
 

@@ -206,8 +206,8 @@ class CallPlan:
     record_to: str = ""
 
 
-def voice_of(say: str, tone_hz: float, seed: int, now: int, *, outside: bool) -> Source | None:
-    """What a person says all the time: `say`, or a tone in turns of 1.6 s every 4 s (people outside first, then those inside).
+def voice_of(say: str, tone_hz: float, seed: int, now: int, *, first: bool) -> Source | None:
+    """What a person says all the time: `say`, or a tone in turns of 1.6 s every 4 s (who called first, then who answered).
 
     Turns are those of the world's clock: two steady tones at once are no conversation, and no canceller can tell them from echo.
     """
@@ -217,7 +217,7 @@ def voice_of(say: str, tone_hz: float, seed: int, now: int, *, outside: bool) ->
         return sound(say, seed)
     if not tone_hz:
         return None
-    at = (now - (0 if outside else TURN_MS // 2)) % TURN_MS
+    at = (now - (0 if first else TURN_MS // 2)) % TURN_MS
     voice, pause = ((tone_hz,), -16.0), ((), 0.0)
     if at < VOICE_MS:
         phases = [(*voice, VOICE_MS - at), (*pause, TURN_MS - VOICE_MS), (*voice, at)]
@@ -269,7 +269,7 @@ def _converse(world: World, plan: CallPlan, person: Person, listener: Listener, 
         return max(10, limit - world.now)
 
     def speak() -> None:
-        source = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, outside=True)
+        source = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, first=True)
         if source is not None:
             mouth.play(source)
 
@@ -319,7 +319,7 @@ def callee(world: World, line: Line, call: PstnCall, entry: Subscriber, person: 
     wire.ear.wants_digits = True
     listener = Listener(person, wire.ear, world, partners_hz)
     wire.ear.record(world.segment.block)
-    said = voice_of(entry.say, 0.0, call.ident, world.now, outside=True)
+    said = voice_of(entry.say, 0.0, call.ident, world.now, first=False)
     if said is not None:
         wire.mouth.play(said)
     try:
@@ -480,12 +480,14 @@ def at_work(
     others: Sequence[float],
     over: Callable[[], bool],
     press: Callable[[str], int],
+    *,
+    first: bool = False,
 ) -> Script:
-    """Talk: own tone, listening for partners, keys, until the other side or the plan ends it."""
+    """Talk: own tone, listening for partners, keys, until the other side or the plan ends it. `first`: this person called."""
     person.answered, person.outcome = world.now, "answered"
     record()
     listener = Listener(person, ear, world, plan.partners_hz, others)
-    voice = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, outside=False)
+    voice = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, first=first)
     if voice is not None:
         mouth.play(voice)
     limit = world.now + (plan.talk_ms or 900_000)
@@ -500,7 +502,7 @@ def at_work(
         mouth.stop()
         person.pressed.append((step.keys, world.now))
         yield press(step.keys) + 200
-        voice = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, outside=False)
+        voice = voice_of(plan.say, plan.tone_hz, len(person.ident), world.now, first=first)
         if voice is not None:
             mouth.play(voice)
     yield Until(lambda: listener.noticing(over), max(10, limit - world.now), 40)

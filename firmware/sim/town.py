@@ -192,7 +192,8 @@ def _dialler(
         person.done = True
         return
     yield from at_work(
-        world, desk.ear, desk.mouth, desk.record, plan, person, (busy_hz,), lambda: desk.far_gone(len(plan.partners_hz[:6])), phone.press
+        world, desk.ear, desk.mouth, desk.record, plan, person, (busy_hz,), lambda: desk.far_gone(len(plan.partners_hz[:6])), phone.press,
+        first=True,
     )
     person.ended_by = "far" if desk.far_gone(len(plan.partners_hz[:6])) else "me"
     person.keep_tape(desk.ear)
@@ -213,7 +214,7 @@ def _soft_dialler(world: World, phone: Softphone, keys: str, plan: AnswerPlan, p
         phone.hang_up()
         person.outcome, person.ended, person.done = f"sip-{call.status}", world.now, True
         return
-    yield from at_work(world, phone.ear, phone.mouth, phone.record, plan, person, (), lambda: call.ended >= 0, phone.press)
+    yield from at_work(world, phone.ear, phone.mouth, phone.record, plan, person, (), lambda: call.ended >= 0, phone.press, first=True)
     person.answered = call.answered
     person.ended_by = "far" if call.ended >= 0 else "me"
     person.keep_tape(phone.ear)
