@@ -210,6 +210,10 @@ class Switchboard:
         if event.leg in self._legs:
             return
         outside = event.kind is LegKind.FXO
+        if not outside and not event.caller.number:
+            # A telephone on a jack says no number of its own: the colleague who is called sees its extension.
+            known = self.config.extensions.get(event.endpoint)
+            event = msgspec.structs.replace(event, caller=Party(event.endpoint, known.name if known is not None else ""))
         leg = Leg(
             event.leg, event.kind, event.endpoint, "caller", True, event.at, number=event.caller.number, name=event.caller.name,
             port=event.port, rings=event.rings, ring_started=event.ring_started if outside else -1,
