@@ -17,7 +17,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -208,7 +208,7 @@ class Stage:
 class Phone:
     """A SIP phone's audio: sends what it is told, keeps what it hears."""
 
-    def __init__(self, target: tuple[str, int], law: int = 8, ssrc: int = 0x1234) -> None:
+    def __init__(self, target: tuple[str, int], law: Literal[0, 8] = 8, ssrc: int = 0x1234) -> None:
         from firmware.dsp.g711 import decode, encode
 
         self._encode, self._decode = encode, decode
@@ -241,9 +241,9 @@ class Phone:
             except BlockingIOError:
                 return
 
-    def heard(self, pt: int | None = None) -> Samples:
-        """Everything received of the audio payload type, in order of arrival."""
+    def heard(self) -> Samples:
+        """All audio received, in order of arrival."""
         self.receive()
-        want = self.law if pt is None else pt
+        want = self.law
         audio = [np.frombuffer(self._decode(want, p[12:]), dtype=np.int16) for p in self.packets if p[1] & 0x7F == want]
         return np.concatenate(audio) if audio else np.zeros(0, np.int16)

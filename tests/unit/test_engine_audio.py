@@ -8,7 +8,7 @@ import struct
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_line_to_line_delay_is_the_playback_depth_and_nothing_more(depth: int) -
 
 
 @pytest.mark.parametrize("law", [0, 8])
-def test_line_and_sip_phone_hear_each_other_within_half_a_decibel(stage: Stage, law: int) -> None:
+def test_line_and_sip_phone_hear_each_other_within_half_a_decibel(stage: Stage, law: Literal[0, 8]) -> None:
     phone = Phone(stage.local(16), law=law)
     stage.line(0)
     stage.rtp(16, phone, law=law)

@@ -6,6 +6,7 @@ import os
 import random
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_audio_goes_on_without_core_and_a_new_core_finds_ports_and_events(stage:
 def test_events_that_were_read_but_not_committed_are_read_again_by_the_next_core(stage: Stage) -> None:
     stage.do("stop", 0)
     stage.world.deliver()
-    first: list[object] = []
+    first: list[tuple[int, int, int, int, int, int, Any]] = []
     while not first:
         first = stage.reader.read()
     assert EventReader(stage.ring).read()[: len(first)] == first
