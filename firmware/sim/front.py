@@ -256,15 +256,14 @@ def _picture(view: View, language: str) -> Any:
 
     def table(name: str, wanted: tuple[str, ...], title: str) -> Any:
         columns, rows = rows_of(view, name)
+        if not rows:
+            return Text.assemble((f"{title}  ", "bold cyan"), ("-", "dim"))
         shown = [at for at, column in enumerate(columns) if not wanted or column in wanted]
         made = Table(title=title, title_justify="left", title_style="bold cyan", expand=False, box=None, pad_edge=False, header_style="dim")
         for at in shown:
             made.add_column(columns[at].replace("_", " "))
         for row in rows:
             made.add_row(*(row[at] for at in shown))
-        if not rows:
-            made.add_column("")
-            made.add_row(Text("-", style="dim"))
         return made
 
     parts.append(table("calls", (), text["calls"]))

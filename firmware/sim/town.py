@@ -192,7 +192,15 @@ def _dialler(
         person.done = True
         return
     yield from at_work(
-        world, desk.ear, desk.mouth, desk.record, plan, person, (busy_hz,), lambda: desk.far_gone(len(plan.partners_hz[:6])), phone.press,
+        world,
+        desk.ear,
+        desk.mouth,
+        desk.record,
+        plan,
+        person,
+        (busy_hz,),
+        lambda: desk.far_gone(len(plan.partners_hz[:6])),
+        phone.press,
         first=True,
     )
     person.ended_by = "far" if desk.far_gone(len(plan.partners_hz[:6])) else "me"
