@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 A caller from outside is answered, greeted by day part, told about recording where the route says so, and taken to the
-route's destination. A key during the greeting ends the greeting, a key during the notice ends the notice (which counts as
-heard: it had begun); such a key is kept and is the first choice of a menu with barge-in that follows. A menu is a node of
+route's destination. A key during the greeting ends the greeting; the notice is said to its end, since nothing is recorded
+without it; keys pressed in either are kept and are the first choices of the menus with barge-in that follow. A menu is a node of
 a graph: a valid key leads on, a wrong key says so and repeats, no key repeats, after `tries` it goes `otherwise`.
 """
 
@@ -80,7 +80,7 @@ def _notice(c: Contact) -> None:
         return
     c.s.notice_due = False
     c.move(Phase.NOTICE)
-    c.say(c.s.a, "notice", Say("rec.notice"), keys=True)
+    c.say(c.s.a, "notice", Say("rec.notice"))  # said to its end: without it there is no recording
 
 
 @phase(Phase.GREETING, Phase.NOTICE)
@@ -94,7 +94,7 @@ def words(c: Contact, event: Input, what: str) -> None:
             _said(c, heard=event.finished)
         case LegDigit() if event.leg == c.s.a:
             c.s.typed += event.digit
-            if c.speaking(c.s.a) or "cut" in c.s.timers:
+            if c.s.phase is Phase.GREETING and (c.speaking(c.s.a) or "cut" in c.s.timers):
                 c.quiet(c.s.a)
                 _said(c, heard=True)
         case TimerFired(name="cut"):
