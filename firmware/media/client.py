@@ -58,6 +58,7 @@ class MediaClock(Protocol):
 
 
 Answer = asyncio.Future[None]
+MAY_BE_REFUSED = {"relay"}  # media alone knows whether two ports can be relayed; who asks has another way
 ClockType = TypeVar("ClockType", bound=MediaClock)
 
 
@@ -75,8 +76,8 @@ class Media(Generic[ClockType]):
         self._writer = CommandWriter(ring)
         self._reader = EventReader(ring)
         self._subscribers: list[Callable[[MediaEvent], None]] = []
-        self._pending: dict[int, Answer] = {}
-        self._overflow: deque[tuple[int, int, bytes, Answer]] = deque()
+        self._pending: dict[int, tuple[str, int, Answer]] = {}  # by sequence number: command, port
+        self._overflow: deque[tuple[str, int, bytes, Answer]] = deque()
         self._clips: dict[str, int] = {}
         self._local_ports: list[int] = []
         self._free: deque[int] = deque()
@@ -253,9 +254,9 @@ class Media(Generic[ClockType]):
         if self._overflow or (gives_back and self._writer.room == 0):
             if not gives_back:
                 raise EngineBusy(f"{len(self._overflow)} commands wait for the media engine: refuse the new call and try again later")
-            self._overflow.append((abi.COMMANDS[name], port, body, answer))
+            self._overflow.append((name, port, body, answer))
             return answer
-        self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = answer
+        self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = name, port, answer
         return answer
 
     def _room_for(self, commands: int) -> None:
@@ -264,8 +265,8 @@ class Media(Generic[ClockType]):
 
     def _flush(self) -> None:
         while self._overflow and self._writer.room:
-            command, port, body, answer = self._overflow.popleft()
-            self._pending[self._writer.write(command, port, body)] = answer
+            name, port, body, answer = self._overflow.popleft()
+            self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = name, port, answer
 
     def _answered(self, seq: int, code: int) -> None:
         if self._snapshots and self._snapshots[0][0] == seq:
@@ -273,19 +274,20 @@ class Media(Generic[ClockType]):
             if not result.done():
                 result.set_result(states)
             return
-        answer = self._pending.pop(seq, None)
-        if answer is None or answer.done():
+        asked = self._pending.pop(seq, None)
+        if asked is None or asked[2].done():
             return
+        name, port, answer = asked
         if code:
-            error = EngineRefused(f"media engine refused command {seq}: {abi.FAILURES.get(code, code)}")
-            log.warning("%s", error)
+            error = EngineRefused(f"media engine refused command {seq} ({name} on port {port}): {abi.FAILURES.get(code, code)}")
+            log.log(logging.INFO if name in MAY_BE_REFUSED else logging.WARNING, "%s", error)
             answer.set_exception(error)
             answer.exception()  # who ignores the answer is not told again by asyncio
         else:
             answer.set_result(None)
 
     def _fail_all(self, why: str) -> None:
-        waiting = [*self._pending.values(), *(entry[3] for entry in self._overflow)]
+        waiting = [*(entry[2] for entry in self._pending.values()), *(entry[3] for entry in self._overflow)]
         self._pending.clear()
         self._overflow.clear()
         while self._snapshots:
