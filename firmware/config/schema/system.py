@@ -39,7 +39,7 @@ class Rtp(Entry, frozen=True):
     """RTP ports and jitter buffering."""
 
     first_port: Annotated[int, about("First even port of the RTP range; 0 picks free ports", ge=0, le=65000, apply="restart")] = 0
-    calls: Annotated[int, about("RTP ports kept ready (two per SIP-SIP call)", ge=4, le=256, apply="restart")] = 64
+    calls: Annotated[int, about("RTP ports kept ready (two per SIP-SIP call)", ge=4, le=112, apply="restart")] = 64
     jitter_min_ms: Annotated[int, about("Smallest jitter buffer", unit="ms", ge=10, le=200)] = 20
     jitter_max_ms: Annotated[int, about("Largest jitter buffer", unit="ms", ge=20, le=500)] = 200
     silence_timeout_s: Annotated[int, about("End a SIP leg whose RTP stopped for this long, 0 never", unit="s", ge=0, le=3600)] = 60
