@@ -278,6 +278,8 @@ cdef void _frame(ToneDet* det, int* flags) noexcept nogil:
                 g += 1
         if projection < PURE * total:
             tone = False
+    if det.state != 1 and det.pos & 1 and power < 0.1 * det.reference_power:
+        tone = False                                    # a pause of the pattern with a trace of the tone in it, such as residual echo
     quiet = not tone and (power < QUIET_FLOOR or power < 0.1 * (det.steady_power / det.steady_frames if det.state == 1
                           and det.steady_frames else det.reference_power))
     if det.state == 1:

@@ -14,7 +14,17 @@ import msgspec
 
 from firmware.call.model import Cause, Evidence
 from firmware.config.schema.ports import FxoLine
-from firmware.line.fxo_table import DIP_MS, FXO_TABLE, LOW_VOLTS, NO_CURRENT_MS, POLARITY_SETTLE_MS, RELEASE_KINDS, RELEASE_MS, FxoState
+from firmware.line.fxo_table import (
+    DIP_MS,
+    FXO_TABLE,
+    LOW_VOLTS,
+    NO_CURRENT_MS,
+    POLARITY_SETTLE_MS,
+    RELEASE_DIAL_TONE_MS,
+    RELEASE_KINDS,
+    RELEASE_MS,
+    FxoState,
+)
 from firmware.line.machine import Machine, Table
 from firmware.line.profiles import Profile
 from firmware.line.signals import (
@@ -90,8 +100,10 @@ class FxoBase(Machine[FxoState]):
         self._emit(Answered(state.now, evidence))
 
     def _talk_detectors(self) -> Detect:
-        # dial tone in a conversation means that the exchange released us: asked for longer, for hold music may hold a note
-        return Detect(digits=True, voice=True, tones=self._tones(("busy", 0), ("congestion", 0), ("unobtainable", 0), ("dial", 30)))
+        # Dial tone in a conversation may mean that the exchange released us, but a held note, a test tone or a fax answer looks the
+        # same: it counts only when it has lasted longer than any of those, as a last resort before the silence limit.
+        lasting = ("dial", RELEASE_DIAL_TONE_MS // 100)
+        return Detect(digits=True, voice=True, tones=self._tones(("busy", 0), ("congestion", 0), ("unobtainable", 0), lasting))
 
     def _tones(self, *wanted: tuple[str, int]) -> tuple[ToneSpec, ...]:
         """Specifications with their cycles; 0 = the port's `busy_cycles`, except dial tone, which keeps its own."""

@@ -31,6 +31,7 @@ DIP_MS: Final = 50                       # loop losses up to this mean nothing a
 BLIND_DIAL_MS: Final = 1000              # emergency: no dial tone needed after this much more
 DIAL_STRING_PAUSE_MS: Final = 2000
 POLARITY_SETTLE_MS: Final = 200
+RELEASE_DIAL_TONE_MS: Final = 60_000    # steady dial tone in a conversation that is taken for a release
 MAX_DIAL: Final = 60                      # keys of one dial string
 DIAL_CHARACTERS: Final = frozenset("0123456789*#ABCDpw,")
 OFF_HOOK: Final = frozenset(("ANSWERING", "SEIZING", "WAIT_DIAL_TONE", "DIALLING", "WAIT_ANSWER", "TALKING"))
