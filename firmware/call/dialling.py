@@ -17,7 +17,7 @@ from __future__ import annotations
 from firmware.call import actions as do
 from firmware.call.actions import LineFreed, TimerFired
 from firmware.call.contact import Contact, Input, phase
-from firmware.call.model import Alert, Cause, LegAnswered, LegDigit, LegEnded, LegProgress, LegRinging, Party, Side
+from firmware.call.model import Alert, Cause, Evidence, LegAnswered, LegDigit, LegEnded, LegProgress, LegRinging, Party, Side
 from firmware.call.routing import Target, ToEmergency, ToExtension, ToNowhere, ToOutside
 from firmware.call.rules import rule
 from firmware.call.state import Attempt, Kind, Phase
@@ -90,7 +90,8 @@ def next_try(c: Contact) -> bool:
     cause = attempt.last_cause
     c.s.attempt = None
     if attempt.purpose == "dial":
-        _failed(c, cause)
+        tried = [leg for leg in c.s.legs.values() if leg.role == "called" and not leg.live]
+        _failed(c, cause, tried[-1].evidence if tried else None)
     return False
 
 
@@ -147,8 +148,8 @@ def try_failed(c: Contact, event: LegEnded) -> bool:
     return next_try(c)
 
 
-def _failed(c: Contact, cause: Cause) -> None:
-    """The caller's telephone could not be reached."""
+def _failed(c: Contact, cause: Cause, evidence: Evidence | None = None) -> None:
+    """The caller's telephone could not be reached; `evidence`: how the last one tried ended."""
     from firmware.call.ivr import announce, start_inbound
 
     a = c.s.legs[c.s.a]
@@ -165,7 +166,7 @@ def _failed(c: Contact, cause: Cause) -> None:
         c.s.end_cause = cause
         announce(c, FAILED_PROMPT.get(cause, "sys.sorry"))
         return
-    c.finish(cause, Side.SYSTEM)
+    c.finish(cause, Side.SYSTEM, evidence)
 
 
 @phase(Phase.DIALLING)

@@ -6,7 +6,9 @@ ports and on RTP ports without telephone events (a phone that sends both would c
 when it ends, with its length; the player of the port is stopped when it begins. While `mute_digits` is on, the bridge gets
 silence from the first suspicion of a key to 20 ms after its end, so the far side hears at most the onset.
 Voice: power smoothed over 50 ms against a noise floor that follows dips at once and rises 3 dB/s; active after 60 ms at 9 dB
-above the floor and above -42 dBm0, inactive after 400 ms below.
+above the floor and above -42 dBm0, inactive after 400 ms below. On a line what is more than 6 dB below our own sound of the
+last 130 ms is taken for its echo (Geigel's comparison, IEEE Trans. Commun. 1978): who speaks while the other side still rings
+is not the one who answers.
 """
 from libc.string cimport memcpy, memset
 
@@ -20,6 +22,7 @@ from firmware.dsp.tone cimport TONE_HEARD, TONE_STOPPED, tone_det_feed
 
 cdef enum:
     VOICE_LEAST = 16300         # mean square of -42 dBm0: (22750 / sqrt 2)^2 / 10^4.2
+    OWN_BLOCKS = 13             # echo comes back within this many blocks
     MUTE_TAIL = 2               # blocks
 
 
@@ -57,6 +60,23 @@ cdef void _digits(EngineState* e, Port* p) noexcept nogil:
         p.dtmf_muting = 0
 
 
+cdef float _own_power(EngineState* e, Port* p) noexcept nogil:
+    """Loudest block (mean square) that the line played of late: what may come back as echo."""
+    cdef short* sent
+    cdef float power, most = 0
+    cdef int back, i
+    if p.echo == NULL:
+        return 0
+    for back in range(OWN_BLOCKS if e.depth + OWN_BLOCKS <= WORLD_BLOCKS else 1):
+        sent = p.sent[(e.tick - e.depth - back) % WORLD_BLOCKS]
+        power = 0
+        for i in range(0, BLOCK, 2):
+            power += <float>sent[i] * sent[i]
+        if power > most:
+            most = power
+    return most / (BLOCK // 2)
+
+
 cdef void _voice(EngineState* e, Port* p) noexcept nogil:
     cdef Voice* v = &p.voice
     cdef pay_line d
@@ -64,6 +84,8 @@ cdef void _voice(EngineState* e, Port* p) noexcept nogil:
     cdef int i
     for i in range(BLOCK):
         power += <float>p.heard[i] * p.heard[i]
+    if power / BLOCK < <float>0.25 * _own_power(e, p):
+        power = v.floor * BLOCK
     v.level += (power / BLOCK - v.level) * <float>0.2
     if v.level < v.floor or v.floor <= 0:
         v.floor = v.level if v.level > 1 else 1

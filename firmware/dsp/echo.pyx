@@ -405,6 +405,12 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
     if pb < 1e12 and active:
         _learn(s)
     _track_noise(s, pf)
+    if active and kernel_energy(s.echo_back + hop, hop) / hop > far:
+        # No hybrid returns more than it got. A near tone that came back to us through another hybrid is in the reference, small
+        # and in step; a filter that explains the tone by its own trace would shout as soon as somebody speaks.
+        _copy_filter(s, &s.back, &s.front)
+        _spread_variance(s, <float>0.1 * START_VAR)
+        active = False
     copy = _judge(s, pn, pf, pb, between, active)
     for k in range(hop):                                # near becomes what is heard
         w = s.echo_front[hop + k]
