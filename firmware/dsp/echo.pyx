@@ -217,7 +217,7 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint
     hardly shows which filter is better, but near speech is not correlated with that difference: a background that is right gains
     all of it (pf - pb = between on average), one that is wrong gains nothing.
     """
-    cdef bint copy = False
+    cdef bint copy = False, proven = True
     s.gained += SLOWLY * (pf - pb - s.gained)
     s.moved += SLOWLY * (between - s.moved)
     s.error_front += <float>0.2 * (pf - s.error_front)
@@ -237,8 +237,9 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint
         s.worse = 0
         if s.better >= 3 or s.error_back < <float>0.5 * s.error_front:
             copy = True
-    elif s.converged == 0 and s.since_copy >= PATIENCE_HOPS and s.moved > LEAST_MOVE * s.level_near and s.gained > <float>0.6 * s.moved:
+    elif s.converged < 2 and s.since_copy >= PATIENCE_HOPS and s.moved > LEAST_MOVE * s.level_near and s.gained > <float>0.6 * s.moved:
         copy = True
+        proven = False
     else:
         s.better = 0
         s.worse = s.worse + 1 if s.error_back > <float>1.6 * s.error_front else 0
@@ -248,7 +249,10 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint
         s.better = 0
         s.since_copy = 0
         s.gained = s.moved = 0.0
-        s.converged = 1
+        if proven:
+            s.converged = 2
+        elif s.converged == 0:
+            s.converged = 1
     elif s.worse >= 20 and s.converged:
         _copy_filter(s, &s.back, &s.front)
         s.error_back = s.error_front

@@ -171,7 +171,9 @@ def test_wrong_lengths_and_rates_say_so():
     assert samples(canceller.process(pcm(silence(20)), pcm(silence(20)))).any() == False  # noqa: E712
 
 
-@pytest.mark.parametrize(("far_dbm0", "erl_db", "far_alone_s"), [(-16.0, 18.0, 0.0), (-10.0, 12.0, 0.0), (-10.0, 8.0, 1.5), (-16.0, 18.0, 3.0)])
+@pytest.mark.parametrize(
+    ("far_dbm0", "erl_db", "far_alone_s"), [(-16.0, 18.0, 0.0), (-10.0, 12.0, 0.0), (-10.0, 8.0, 1.5), (-16.0, 18.0, 3.0)]
+)
 def test_steady_tones_of_both_sides_stay_apart(rng, far_dbm0, erl_db, far_alone_s):
     t = np.arange(6 * RATE)
     tone = lambda hz, level_dbm0: 10 ** (level_dbm0 / 20) * 22750 * np.sin(2 * np.pi * hz * t / RATE)  # noqa: E731
