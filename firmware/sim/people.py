@@ -5,7 +5,7 @@ the other side's hang-up) and does what a person can do. A `Person` keeps what i
 product's word, is the evidence of a test. Each person may have a tone of its own; whom a person talked to is the tone it heard.
 Keys are written `1@menu,2@menu,9@3.5,5@voice,4@rating`: after a prompt has ended (1 s of quiet), so many seconds after the last step,
 0.7 s into a prompt (barge-in), after the prompt that follows the conversation. Without `@` it is `@menu`. At the branch's telephones
-keys are pressed so many seconds after the last step, or `@talk`: 1 s after a partner's tone is there; `!` alone is a hook flash.
+keys are pressed so many seconds after the last step, or `@talk`: 1 s after a partner's tone is there; `!` alone is a hook flash, `h` alone hangs up.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def read_presses(text: str) -> tuple[Press, ...]:
     presses = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         keys, _, when = item.partition("@")
-        if keys != "!" and (not keys or any(key.upper() not in "0123456789*#ABCD" for key in keys)):
-            raise ValueError(f"{item!r}: keys are 0-9 * # A-D, such as 1@menu or 12@3.5, or ! alone for a hook flash")
+        if keys not in ("!", "h") and (not keys or any(key.upper() not in "0123456789*#ABCD" for key in keys)):
+            raise ValueError(f"{item!r}: keys are 0-9 * # A-D, such as 1@menu or 12@3.5, or ! alone for a hook flash, h alone to hang up")
         if when in ("", "menu", "voice", "rating", "talk"):
             presses.append(Press(keys, when or "menu"))
         else:
@@ -498,7 +498,7 @@ def at_work(
             yield Until(lambda: listener.met() or over(), max(10, limit - world.now))
         pause = 1000 if step.when == "talk" else int(step.seconds * 1000)
         yield Until(lambda: listener.noticing(over), min(max(10, limit - world.now), pause))
-        if over():
+        if over() or step.keys == "h":
             return
         mouth.stop()
         person.pressed.append((step.keys, world.now))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
-from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, SITE, SPEED, Branch, music_dbm0, said
+from tests.e2e.audio import read_wav
+from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, JACKS, SITE, SPEED, Branch, music_dbm0, person, said
 
 pytestmark = [pytest.mark.e2e]
 
@@ -50,7 +51,7 @@ def test_internal_call_carries_speech_both_ways(branch: Branch, caller: str, cal
     record = branch.records()[0]
     assert (record["kind"], record["cause"], record["first_to_leave"]) == ("internal", "normal", "caller")
     # An analog phone's hang-up is known when the break is too long for a flash (0.8 s).
-    assert 0 <= record["talk_ms"] - (one["ended"] - two["answered"]) <= 1000
+    assert -50 <= record["talk_ms"] - (one["ended"] - two["answered"]) <= 1000
     assert [leg["endpoint"] for leg in branch.legs(record)] == [caller, called]
 
 
@@ -101,9 +102,9 @@ def test_outside_call_waits_for_dial_tone_and_speech_goes_both_ways(branch: Bran
     line = branch.legs(record)[1]
     assert (line["endpoint"], line["number"]) == ("line/1", number)
     assert line["answered_by"] in ("voice", "ringback-stopped")
-    # Without a reversal the ear decides; it is late by what a refusal tone needs to be told from speech.
+    # Without a reversal the ear decides: late by what tells speech from a refusal tone, or a missing ring from a pause.
     answered = line["answered_ms"] - branch.wall_base
-    assert 0 <= answered - two["answered"] <= 6000
+    assert 0 <= answered - two["answered"] <= 9000
 
 
 def test_reversal_proves_the_answer(branch: Branch) -> None:
@@ -119,12 +120,19 @@ def test_reversal_proves_the_answer(branch: Branch) -> None:
 @pytest.mark.parametrize("caller", ["101", "201"])
 def test_refusal_of_the_exchange_is_heard_and_recorded(branch: Branch, caller: str, kind: str, cause: str, evidence: str) -> None:
     number = branch.number("62009999", kind)
-    ident = branch.dial(caller, f"9{number}")
-    seen = branch.done(ident)
-    assert seen["ended_by"] == "far"
-    assert branch.heard(ident).tone_dbm0(450) > -25
-    record = branch.records()[0]
-    assert record["cause"] == cause
+    if caller == "101":  # somebody who listens to the tone for long
+        branch.phone(1, "dial", number=f"9{number}", stay=True)
+        branch.phone(1, "record")
+        record = branch.records()[0]
+        tape = branch.folder / f"{kind}.wav"
+        branch.phone(1, "record", path=str(tape))
+        heard = read_wav(tape)[0]
+    else:
+        ident = branch.dial(caller, f"9{number}")
+        assert branch.done(ident)["ended_by"] == "far"
+        record, heard = branch.records()[0], branch.heard(ident)
+    assert (heard.tone_envelope(450) > -13).sum() > 50  # a second of the tone in all
+    assert (record["cause"], record["evidence"], record["connected_ms"]) == (cause, evidence, None)
     line = branch.legs(record)[1]
     assert (line["endpoint"], line["cause"], line["evidence"], line["answered_ms"]) == ("line/1", cause, evidence, None)
 
@@ -137,3 +145,204 @@ def test_line_without_dial_tone_gives_way_to_the_next(branch: Branch) -> None:
     legs = branch.legs(branch.records()[0])
     assert [(leg["endpoint"], leg["cause"]) for leg in legs] == [("101", "normal"), ("line/1", "no-dial-tone"), ("line/2", "normal")]
     branch.world("exchange", line=1, fault="no-dial-tone", on=False)
+
+
+# --- hold and transfer ------------------------------------------------------------------------------------------------
+
+
+def agent_takes_a_call(branch: Branch, extension: str, keys: str, *, talk: float = 0) -> tuple[str, str]:
+    """A caller from outside talks with the agent at `extension`, who presses `keys`; (the caller, his number)."""
+    branch.box.ctl("agent login", agent="8001", extension=extension)
+    branch.answer(extension, CALLER_HZ, HZ["102"], keys=keys, talk=talk)
+    return branch.call("1310", HZ[extension], HZ["102"], hang_up_after=40)
+
+
+@pytest.mark.parametrize("extension", ["101", "201"])
+def test_hold_by_code_plays_music_to_the_held_caller_only(branch: Branch, extension: str) -> None:
+    ident, number = agent_takes_a_call(branch, extension, "*2@talk,*2@9", talk=32)
+    caller, agent = branch.done(ident), branch.at(extension)
+    (_, held), (_, resumed) = agent["pressed"]
+    held, resumed = held + 1000, resumed + 600
+    assert music_dbm0(branch.heard(ident, held, resumed - 1000)) > -40
+    assert branch.heard(ident, held, resumed - 1000).tone_dbm0(HZ[extension]) < -45, "the held caller hears the room"
+    assert branch.heard(agent["ident"], held + 500, resumed - 1000).tone_dbm0(CALLER_HZ) < -45, "the caller is heard while held"
+    branch.hears(ident, HZ[extension], CALLER_HZ, resumed + 500, caller["ended"] - 1500, called=True)
+    branch.hears(agent["ident"], CALLER_HZ, HZ[extension], resumed + 500, agent["ended"] - 1500, called=False)
+    record = branch.records()[0]
+    assert (record["caller"], record["first_to_leave"]) == (number, "agent")
+    history = branch.history(record)
+    assert history.index("held") < history.index("resumed")
+
+
+@pytest.mark.parametrize(
+    ("extension", "keys", "attended"),
+    [("101", "!@talk,102@2", False), ("201", "*3102@talk", False), ("101", "*3102@talk", True), ("201", "*3102@talk", True), ("101", "!@talk,102@2", True)],
+)
+def test_transfer(branch: Branch, extension: str, keys: str, attended: bool) -> None:
+    branch.answer("102", CALLER_HZ, HZ[extension], after=8 if not attended else 2)
+    # Blind: the agent hangs up while 102 rings; attended: after talking to 102.
+    ident, number = agent_takes_a_call(branch, extension, keys + (",h@12" if attended else ",h@3"))
+    caller, agent, target = branch.done(ident), branch.at(extension), branch.at("102")
+    assert agent["ended"] < target["answered"] if not attended else agent["ended"] > target["met"]
+    began = agent["pressed"][-1][1] + 1500
+    through = max(agent["ended"], target["answered"]) + 1500
+    held = branch.heard(ident, began, through - 2500)
+    assert music_dbm0(held) > -40, "the held caller hears music"
+    assert held.tone_dbm0(HZ[extension]) < -45
+    assert branch.heard(ident, began, caller["ended"]).tone_dbm0(HZ[extension]) < -45
+    if attended:
+        assert HZ[extension] == pytest.approx(float(min(target["partners"], key=lambda hz: abs(float(hz) - HZ[extension]))))
+        assert HZ["102"] in [float(hz) for hz in agent["partners"]]
+    branch.hears(ident, HZ["102"], CALLER_HZ, through, caller["ended"] - 500, called=True)
+    branch.hears(target["ident"], CALLER_HZ, HZ["102"], through, caller["ended"] - 500, called=False)
+    record = branch.records()[0]
+    assert (record["caller"], record["cause"], record["first_to_leave"]) == (number, "normal", "caller")
+    by, to = branch.legs(record)[1:]
+    assert (by["endpoint"], by["cause"], to["endpoint"], to["cause"]) == (extension, "transferred", "102", "normal")
+    assert "transferred" in branch.history(record)
+
+
+def test_blind_transfer_that_nobody_answers_rings_back(branch: Branch) -> None:
+    branch.box.ctl("agent login", agent="8001", extension="101")
+    branch.answer("101", CALLER_HZ, keys="*3102@talk,h@3")
+    ident, _ = branch.call("1310", HZ["101"], hang_up_after=65)
+    first = branch.at("101")
+    branch.answer("101", CALLER_HZ, talk=12)
+    caller = branch.done(ident)
+    again = next(p for p in branch.world("results")["people"] if p["number"] == "1" and p["started"] > first["ended"])
+    assert again["answered"] - first["ended"] > 12_000  # 102 rang its 15 s first
+    assert again["display"].get("number", "").startswith("1310") or again["answered"] - again["started"] < 4000
+    branch.hears(ident, HZ["101"], CALLER_HZ, again["answered"] + 1500, min(again["ended"], caller["ended"]) - 1000, called=True)
+    assert "transfer-failed" in branch.history(branch.records()[0])
+
+
+def test_flash_gives_up_a_transfer_and_goes_back(branch: Branch) -> None:
+    ident, _ = agent_takes_a_call(branch, "101", "!@talk,202@2,!@6", talk=36)
+    caller, agent = branch.done(ident), branch.at("101")
+    back = agent["pressed"][-1][1] + 1500
+    branch.hears(ident, HZ["101"], CALLER_HZ, back, agent["ended"] - 1500, called=True)
+    record = branch.records()[0]
+    assert "transfer-back" in branch.history(record)
+    assert caller["outcome"] == "answered"
+    assert [leg["endpoint"] for leg in branch.legs(record)] == ["line/1", "101", "202"]
+
+
+# --- agents -----------------------------------------------------------------------------------------------------------
+
+
+def code(branch: Branch, extension: str, keys: str, *clips: str) -> None:
+    """Somebody dials a code, hears every clip of the confirmation, and the call ends by itself."""
+    if extension in JACKS:
+        # One dials a code; what belongs to it is keyed when the code is taken.
+        head, rest = keys[:3], keys[3:]
+        ident = branch.dial(extension, head, tone_hz=0, keys=f"{rest}@2" if rest else "", talk=20)
+    else:
+        ident = branch.dial(extension, keys[:3], tone_hz=0, keys=f"{keys[3:]}@1" if keys[3:] else "", talk=20)
+    branch.done(ident)
+    branch.sleep(2)  # a phone lifted at once after it was hung up would be a flash
+    heard = branch.heard(ident)
+    for clip in clips:
+        assert said(heard, clip) > 0.5, f"{extension} {keys}: {clip} is heard with {said(heard, clip):.2f}"
+
+
+@pytest.mark.parametrize("extension", ["101", "201"])
+def test_agent_codes_do_what_they_say(branch: Branch, extension: str) -> None:
+    code(branch, extension, "*118001#0000#", "en/agent.login.bad")
+    assert branch.agent("8001")["state"] == "logged-out"
+    code(branch, extension, "*118001#4711#", "en/agent.login.ok.1", "en/n.8")
+    assert (branch.agent("8001")["state"], branch.agent("8001")["extension"]) == ("ready", extension)
+    code(branch, extension, "*133", "en/agent.paused")
+    assert (branch.agent("8001")["state"], branch.agent("8001")["reason"]) == ("paused", "3")
+    code(branch, extension, "*14", "en/agent.ready")
+    assert branch.agent("8001")["state"] == "ready"
+    code(branch, extension, "*12", "en/agent.logout.ok")
+    assert branch.agent("8001")["state"] == "logged-out"
+    code(branch, extension, "*14", "en/agent.unknown")
+    assert {row["kind"] for row in branch.records(6)} == {"feature"}
+
+
+def test_sip_phone_may_dial_a_code_with_everything_behind_it(branch: Branch) -> None:
+    ident = branch.dial("201", "*118002#4712#", tone_hz=0, talk=20)
+    branch.done(ident)
+    assert said(branch.heard(ident), "en/agent.login.ok.1") > 0.5
+    assert branch.agent("8002")["extension"] == "201"
+
+
+def test_wrap_up_keeps_the_next_caller_waiting(branch: Branch) -> None:
+    branch.box.ctl("agent login", agent="8001", extension="101")
+    branch.answer("101", CALLER_HZ, times=2, talk=12)
+    first, _ = branch.call("1310", HZ["101"], hang_up_after=60)
+    wait_until(lambda: branch.agent("8001")["state"] == "talking", "the agent talks")
+    second, number = branch.call("1310", HZ["101"], line=2, hang_up_after=70)
+    branch.done(first)
+    wait_until(lambda: branch.agent("8001")["state"] == "wrap-up", "the wrap-up")
+    ended = branch.at("101")["ended"]
+    caller = branch.done(second)
+    rings = [note["at"] for note in branch.seen("phone-ring") if note["phone"] == 1 and note["at"] > ended]
+    assert 11_500 <= rings[0] - ended <= 15_000
+    assert caller["met"] > 0
+    record = next(row for row in branch.records(2) if row["caller"] == number)
+    assert record["agent"] == "8001"
+
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+def queue_log(branch: Branch, contact: dict[str, Any]) -> list[str]:
+    return [row["event"] for row in branch.box.ctl("show queue-log", lines=200) if row["contact"] == contact["id"]]
+
+
+def test_queue_without_agents_overflows_at_once(branch: Branch) -> None:
+    ident, _ = branch.call("1340", hang_up_after=60)
+    seen = branch.done(ident)
+    record = branch.records()[0]
+    assert queue_log(branch, record) == ["ENTERQUEUE", "EXITEMPTY"]
+    assert (record["cause"], record["queue"], record["first_to_leave"]) == ("unreachable", "empty", "system")
+    assert said(branch.heard(ident), "en/night.msg.plain") > 0.5 or said(branch.heard(ident), "en/night.msg.1") > 0.5
+    assert seen["ended_by"] == "far"
+
+
+def test_caller_who_waited_too_long_is_told_so(branch: Branch) -> None:
+    branch.box.ctl("agent login", agent="8003", extension="103")
+    branch.box.ctl("agent pause", agent="8003", reason="1")
+    ident, _ = branch.call("1320", hang_up_after=60)
+    branch.done(ident)
+    record = branch.records()[0]
+    assert queue_log(branch, record) == ["ENTERQUEUE", "EXITWITHTIMEOUT"]
+    assert record["cause"] == "timeout"
+    assert 7_900 <= record["wait_ms"] <= 8_300
+    heard = branch.heard(ident)
+    assert said(heard, "en/q.join") > 0.5
+    assert said(heard, "en/q.full") > 0.5
+
+
+def test_full_queue_turns_away_and_the_waiting_hear_their_place(branch: Branch) -> None:
+    branch.box.ctl("agent login", agent="8003", extension="103")
+    branch.box.ctl("agent pause", agent="8003", reason="1")
+    first, number = branch.call("1330", hang_up_after=40)
+    wait_until(lambda: any(row["waiting"] == 1 for row in branch.box.ctl("show queues")), "the first caller waits")
+    second, _ = branch.call("1330", line=2, hang_up_after=60)
+    branch.done(second)
+    assert said(branch.heard(second), "en/q.full") > 0.5
+    branch.done(first)
+    heard = branch.heard(first)
+    assert said(heard, "en/q.join") > 0.5
+    assert said(heard, "en/q.next") > 0.5
+    assert music_dbm0(heard) > -40
+    rows = branch.records(2)
+    assert sorted(queue_log(branch, row) for row in rows) == [["ENTERQUEUE", "ABANDON"], ["ENTERQUEUE", "EXITFULL"]]
+    waited = next(row for row in rows if row["caller"] == number)
+    assert (waited["cause"], waited["first_to_leave"]) == ("abandoned", "caller")
+
+
+def test_second_caller_hears_that_one_is_ahead_then_that_he_is_next(branch: Branch) -> None:
+    branch.box.ctl("agent login", agent="8001", extension="101")
+    branch.box.ctl("agent pause", agent="8001", reason="1")
+    first, _ = branch.call("1310", hang_up_after=25)
+    wait_until(lambda: any(row["waiting"] == 1 for row in branch.box.ctl("show queues")), "the first caller waits")
+    second, _ = branch.call("1310", line=2, hang_up_after=40)
+    branch.done(second)
+    left = person(branch.box, first)["ended"]
+    before, after = branch.heard(second, end=left), branch.heard(second, start=left)
+    assert said(before, "en/q.pos.plain") > 0.5 or said(before, "en/q.pos.one") > 0.5 or said(before, "en/q.pos.1") > 0.5
+    assert said(after, "en/q.next") > 0.5
