@@ -102,6 +102,7 @@ def _left(c: Contact, event: LegEnded) -> None:
         and caller.role == "caller" and caller.audible and event.cause not in FAULTS
     ):  # fmt: skip
         c.s.talk_end = event.at
+        c.leave(c.side_of(event))
         c.record("agent-released", leg.id, agent=leg.agent)
         c.queue_log("COMPLETEAGENT", leg.agent, event.at - c.s.connected)
         c.s.held_by = c.s.held_how = ""

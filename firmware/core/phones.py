@@ -48,6 +48,8 @@ from firmware.sip.sdp import Description
 from firmware.sip.session import Phase
 
 log = logging.getLogger("branchpbx.phones")
+#: Shorter waits in the kernel are the scheduling of a busy machine.
+NOTICED_WAIT_MS = 30
 
 
 class Phones:
@@ -92,6 +94,7 @@ class Phones:
         self._timer: Timer | None = None
         self._timer_at: int | None = None
         self._pumping = False
+        self._waited = 0
         self._audio = PhonesAudio(media, clock, self, lambda: self._config.rtp.silence_timeout_s * 1000)
 
     @staticmethod
@@ -100,10 +103,17 @@ class Phones:
 
     # --- transports ---------------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes, source: Address, transport: str, local: Address) -> None:
-        """Bytes from a transport; `local` is the address they arrived at."""
-        self.endpoint.receive(data, source, transport, self._clock.now(), local)
-        self._pump()
+    def receive(self, data: bytes, source: Address, transport: str, local: Address, waited_ms: int = 0) -> None:
+        """Bytes from a transport; `local` is the address they arrived at, `waited_ms` how long they lay in the kernel.
+
+        What waited is what a telephone did while this process was away: its end or key happened then, not now.
+        """
+        self._waited = waited_ms if waited_ms >= NOTICED_WAIT_MS else 0
+        try:
+            self.endpoint.receive(data, source, transport, self._clock.now(), local)
+            self._pump()
+        finally:
+            self._waited = 0
 
     def connection_made(self, transport: str, remote: Address) -> None:
         """A stream connection exists."""
@@ -359,7 +369,7 @@ class Phones:
             case ev.OfferAnswered():
                 self._apply_answer(state, event.answer)
             case ev.InfoDigit():
-                self._bus.publish(LegDigit(leg, now, event.digit))
+                self._bus.publish(LegDigit(leg, now - self._waited, event.digit))
             case _:
                 pass                     # CallProgress: we give no early audio of phones; OfferRefused: the call goes on
 
@@ -512,7 +522,8 @@ class Phones:
         self._old_traces[leg] = state.calls
         while len(self._old_traces) > 64:
             del self._old_traces[next(iter(self._old_traces))]
-        self._bus.publish(LegEnded(leg, self._clock.now(), cause, evidence, by_far))
+        at = self._clock.now() - (self._waited if by_far else 0)
+        self._bus.publish(LegEnded(leg, at, cause, evidence, by_far))
         self._publish_state(state.extension)
         self._pump()
 

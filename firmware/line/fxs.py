@@ -379,11 +379,11 @@ class Fxs(Machine[FxsState]):
 
     def _caller_left(self, event: HungUp) -> None:
         self._rest()
-        self._end(Cause.CANCELLED, Evidence("on-hook", 1.0, f"on-hook since {event.opened_at} ms"), True)
+        self._end(Cause.CANCELLED, Evidence("on-hook", 1.0, f"on-hook since {event.opened_at} ms"), True, event.opened_at)
 
     def _hung_up_talking(self, event: HungUp) -> None:
         self._rest()
-        self._end(Cause.NORMAL, Evidence("on-hook", 1.0, f"on-hook since {event.opened_at} ms"), True)
+        self._end(Cause.NORMAL, Evidence("on-hook", 1.0, f"on-hook since {event.opened_at} ms"), True, event.opened_at)
 
     def _call_failed(self, given: HangUp) -> None:
         self._reorder("busy" if given.cause in (Cause.BUSY, Cause.NORMAL, Cause.NO_ANSWER, Cause.REJECTED) else "congestion")
@@ -403,7 +403,8 @@ class Fxs(Machine[FxsState]):
         """A break that has begun before our command, longer than a pulse, may be the telephone's own hang-up: it came first."""
         hook = self.state.hook
         if not hook.closed and hook.opened_at >= 0 and given.at - hook.opened_at > self.config.flash_min_ms:
-            self._end(given.cause, Evidence("on-hook", 0.7, f"loop open since {hook.opened_at} ms, then our command"), True)
+            detail = f"loop open since {hook.opened_at} ms, then our command"
+            self._end(given.cause, Evidence("on-hook", 0.7, detail), True, hook.opened_at)
         else:
             self._end(given.cause, given.evidence, False)
 

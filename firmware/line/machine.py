@@ -212,11 +212,11 @@ class Machine(Generic[S]):
         self.state.token += 1
         return self.state.token
 
-    def _end(self, cause: Cause, evidence: Evidence, by_far: bool) -> None:
-        """Say `Ended`, once."""
+    def _end(self, cause: Cause, evidence: Evidence, by_far: bool, at: int = -1) -> None:
+        """Say `Ended`, once. `at`: when the call was over, where that is only known afterwards (a hang-up that could be a flash)."""
         if self.state.call:
             self.state.call = False
-            self._emit(Ended(self.state.now, cause, evidence, by_far))
+            self._emit(Ended(at if at >= 0 else self.state.now, cause, evidence, by_far))
 
     def _grace(self, ms: int) -> None:
         """After a gap without supervision: no overdue timer fires before the facts of now were seen."""

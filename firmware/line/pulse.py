@@ -101,6 +101,9 @@ class HookClassifier:
         self.expire(at - 1)
         state = self.state
         if closed == state.closed:
+            if not closed:
+                # After an adoption the loop is seen open before the fact arrives that says since when.
+                state.opened_at = min(state.opened_at, at)
             return
         state.closed = closed
         if closed:

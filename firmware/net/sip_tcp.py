@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import logging
 import socket
+import struct
 from typing import Protocol
 
 Address = tuple[str, int]
@@ -23,6 +24,7 @@ MAX_PER_SOURCE = 64
 MAX_WRITE_BUFFER = 256 * 1024
 MAX_PENDING = 32
 CONNECT_TIMEOUT_S = 5.0
+LAST_DATA_RECEIVED = 52     # offset of tcpi_last_data_recv (ms, 32 bits) in struct tcp_info
 
 log = logging.getLogger("branchpbx.net")
 
@@ -30,7 +32,7 @@ log = logging.getLogger("branchpbx.net")
 class Owner(Protocol):
     """Who takes what connections bring."""
 
-    def receive(self, data: bytes, source: Address, transport: str, local: Address) -> None: ...
+    def receive(self, data: bytes, source: Address, transport: str, local: Address, waited_ms: int = 0) -> None: ...
     def connection_made(self, transport: str, remote: Address) -> None: ...
     def connection_lost(self, transport: str, remote: Address) -> None: ...
 
@@ -154,7 +156,7 @@ class SipTcp:
             return
         connection.active = next(self._ages)
         try:
-            self._owner.receive(data, connection.remote, self._name, connection.local)
+            self._owner.receive(data, connection.remote, self._name, connection.local, _waited(connection.transport))
         except Exception:
             log.exception("bytes from %s:%d failed", *connection.remote)
 
@@ -189,3 +191,15 @@ class SipTcp:
             log.info("no connection to %s:%d: %s", *destination, problem)
             self.dropped_out += len(self._pending.pop(destination, ()))
             self._owner.connection_lost(self._name, destination)
+
+
+def _waited(transport: asyncio.Transport | None) -> int:
+    """Milliseconds that the newest bytes of a connection lay in the kernel: the listener outlives this process."""
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None:
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_RECEIVED + 4)
+    except OSError:
+        return 0
+    return int(struct.unpack_from("=I", info, LAST_DATA_RECEIVED)[0]) if len(info) >= LAST_DATA_RECEIVED + 4 else 0

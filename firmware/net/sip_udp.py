@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 The socket is made and bound by the parent and outlives this process. Datagrams are read in batches straight from the
 event loop's reader callback; the address they arrived at comes with each (IP_PKTINFO), because answers and descriptions
-must name it. The kernel counts what it dropped for lack of room (SO_RXQ_OVFL). What cannot be sent at once waits in a
+must name it, and how long it lay in the kernel (SO_TIMESTAMPNS): the socket outlives this process, and what came while no
+process read it happened then. The kernel counts what it dropped for lack of room (SO_RXQ_OVFL). What cannot be sent at once waits in a
 bounded queue; beyond that it is dropped and counted, as UDP may (the transaction layer repeats it).
 """
 
@@ -14,23 +15,26 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 
 Address = tuple[str, int]
-Deliver = Callable[[bytes, Address, str, Address], None]
+Deliver = Callable[[bytes, Address, str, Address, int], None]
 
 BATCH = 64
 MAX_DATAGRAM = 65_535
 MAX_WAITING = 512
 _SO_RXQ_OVFL = 40
 _IP_PKTINFO = 8
+_SO_TIMESTAMPNS = 64    # SO_TIMESTAMPNS_NEW: two 64-bit words on every machine
+MAX_WAIT_MS = 30_000    # a longer one is a stepped clock
 
 log = logging.getLogger("branchpbx.net")
 
 
 class SipUdp:
-    """Shell of one UDP socket; `deliver(data, source, "udp", local)` takes what arrives."""
+    """Shell of one UDP socket; `deliver(data, source, "udp", local, waited_ms)` takes what arrives."""
 
     def __init__(self, sock: socket.socket, deliver: Deliver, loop: asyncio.AbstractEventLoop) -> None:
         self._sock = sock
@@ -46,6 +50,7 @@ class SipUdp:
         self.local: Address = (bound[0], bound[1])
         self._any = bound[0] in ("0.0.0.0", "::")
         sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         if self._any and sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         elif self._any:
@@ -107,15 +112,23 @@ class SipUdp:
                 log.debug("UDP receive: %s", problem)
                 return
             self.received += 1
-            local = self.local
+            local, waited = self.local, 0
             for level, kind, value in ancillary:
                 if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(value) >= 4:
                     self.dropped_in = struct.unpack("=I", value[:4])[0]
+                elif level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(value) >= 16:
+                    waited = _since(*struct.unpack("=qq", value[:16]))
                 elif level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= 12:
                     local = (socket.inet_ntop(socket.AF_INET, value[8:12]), self.local[1])
                 elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(value) >= 16:
                     local = (socket.inet_ntop(socket.AF_INET6, value[:16]), self.local[1])
             try:
-                self._deliver(data, (source[0], source[1]), "udp", local)
+                self._deliver(data, (source[0], source[1]), "udp", local, waited)
             except Exception:
                 log.exception("datagram from %s:%d failed", source[0], source[1])
+
+
+def _since(seconds: int, nanoseconds: int) -> int:
+    """Milliseconds since an instant of the system's clock; 0 where that clock was set in between."""
+    waited = (time.time_ns() - seconds * 1_000_000_000 - nanoseconds) // 1_000_000
+    return waited if 0 < waited <= MAX_WAIT_MS else 0

@@ -24,7 +24,7 @@ import msgspec
 from firmware.sip import events as ev
 from firmware.sip.auth import DigestServer, Outcome
 from firmware.sip.body import find_sdp
-from firmware.sip.dialog import Dialog, DialogKey, is_symmetric, request_user, server_dialog
+from firmware.sip.dialog import Dialog, DialogKey, is_symmetric, next_hop, request_user, server_dialog
 from firmware.sip.errors import SyntaxProblem, Unframeable
 from firmware.sip.flow import Address, Flow, Outgoing
 from firmware.sip.message import Message, Request, Response, respond
@@ -423,6 +423,11 @@ class Endpoint:
         if len(self._sessions) >= self.settings.max_sessions or not self.transactions.room:
             self.emit(ev.CallEnded(self._now, command.call, "final", 503, False, "too many calls"))
             return
+        if not self.connected(command.flow):
+            # The connection it registered over is gone, perhaps with an earlier process: a phone that listens on its Contact
+            # is reached by a new one (RFC 3261 section 18.1.1).
+            first = command.route_set[0] if command.route_set else f"<{command.uri}>"
+            command = msgspec.structs.replace(command, flow=next_hop(command.flow, False, first))
         state = SessionState(
             call=command.call, outgoing=True, phase=Phase.CALLING, flow=command.flow, account=command.account, local_tag=self.token(16),
             symmetric=command.symmetric,

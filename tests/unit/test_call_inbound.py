@@ -132,7 +132,7 @@ def test_agent_hang_up_leads_to_the_rating() -> None:
     record = stage.only()
     assert record.rating == 2
     assert record.cause is Cause.NORMAL
-    assert record.first_to_leave is Side.SYSTEM
+    assert record.first_to_leave is Side.AGENT
     assert stage.status("8001") == "wrap-up"
     stage.run(10_000)
     stage.at_rest()
