@@ -250,7 +250,11 @@ class Lines:
         if not machine.busy_with_call():
             return False
         seen = self._facts.get(found.slot)
-        found.attach(machine, leg, fxs_facts(seen) if isinstance(machine, Fxs) else fxo_facts(seen))
+        facts = fxs_facts(seen) if isinstance(machine, Fxs) else fxo_facts(seen)
+        # What changed while no core was there is told by events that come next, with the instant at which it changed.
+        told = {_FACT_OF[kind] for kind in self._media.waiting(found.slot) if kind in _FACT_OF}
+        facts = msgspec.structs.replace(facts, **{name: None for name in facts.__struct_fields__ if name in told})
+        found.attach(machine, leg, facts)
         log.info("leg %s on %s taken over in state %s", leg, found.endpoint, machine.state.state)
         return True
 
@@ -324,6 +328,9 @@ def fxs_facts(state: Any) -> FxsFacts:
     """Electrical facts of an FXS slot in a `PortState`."""
     return FxsFacts(_known(state, "closed"))
 
+
+#: Which fact of a snapshot an event brings up to date.
+_FACT_OF = {"Battery": "battery", "Polarity": "reversed", "LoopCurrent": "loop", "RingBurst": "ringing", "Loop": "closed"}
 
 _TRANSLATE: Mapping[str, Callable[[Any], s.Fact]] = {
     "RingBurst": lambda e: s.RingBurst(e.at, e.on),

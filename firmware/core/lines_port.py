@@ -68,6 +68,8 @@ class LineMedia(Protocol):
 
     def watch_line(self, slot: int, kind: Any) -> Any: ...
 
+    def waiting(self, port: int) -> frozenset[str]: ...
+
 
 class LineMissed(msgspec.Struct, frozen=True, tag=True):
     """An outside call rang and stopped before it could be offered: there is no leg, but somebody called."""

@@ -127,7 +127,7 @@ class FxoBase(Machine[FxoState]):
             cause = Cause.NORMAL if self.state.state == "TALKING" else Cause.CANCELLED
             self._release(cause, self._tone_evidence(fact), True)
 
-    def _release_polarity(self, _: Any) -> None:
+    def _release_polarity(self, fact: Any) -> None:
         state, config = self.state, self.config
         if state.reversed == state.polarity_base:
             return
@@ -140,7 +140,7 @@ class FxoBase(Machine[FxoState]):
             state.polarity_base, state.answer_kind = state.reversed, "polarity"    # the late proof of an answer we had believed
             return
         if config.polarity_release:
-            self._release(Cause.NORMAL, Evidence("polarity", 0.95, f"reversal {since} ms after the answer"), True)
+            self._release(Cause.NORMAL, Evidence("polarity", 0.95, f"reversal {since} ms after the answer"), True, fact.at)
         else:
             state.suspect, state.polarity_base = True, state.reversed
             self._silence_timer()
@@ -176,7 +176,8 @@ class FxoBase(Machine[FxoState]):
             self._release(Cause.LINE_FAULT, evidence, not state.outgoing)
             return
         cause = Cause.NORMAL if state.state == "TALKING" else Cause.CONGESTION if state.outgoing else Cause.CANCELLED
-        self._release(cause, Evidence("loop-drop", 0.98, f"no loop current since {max(state.loop_lost_at, state.hook_at)} ms"), True)
+        since = max(state.loop_lost_at, state.hook_at)
+        self._release(cause, Evidence("loop-drop", 0.98, f"no loop current since {since} ms"), True, since)
 
     def _talk_voice(self, fact: Voice) -> None:
         self.state.voice = fact.active
@@ -230,14 +231,14 @@ class FxoBase(Machine[FxoState]):
         else:
             self._release(given.cause, given.evidence, False)
 
-    def _release(self, cause: Cause, evidence: Evidence, by_far: bool) -> None:
+    def _release(self, cause: Cause, evidence: Evidence, by_far: bool, at: int = -1) -> None:
         self._act(StopPlayer())
         self._act(Detect())
         self._hook(False)
         self._act(CloseAudio())
         self._enter("RELEASING")
         self._after("released", RELEASE_MS)
-        self._end(cause, evidence, by_far)
+        self._end(cause, evidence, by_far, at)
 
     def _released(self, _: Expired) -> None:
         self._enter("GUARD")

@@ -118,6 +118,10 @@ class Media(Generic[ClockType]):
         self._loop.call_soon(self._release)
         return states
 
+    def waiting(self, port: int) -> frozenset[str]:
+        """Kinds of events of a port that are held until `start`'s caller has gone on: what happened since its last event was handled."""
+        return frozenset(type(event).__name__ for event in self._held or () if event.port == port)
+
     def detach(self) -> None:
         """Let go of the loop; the media process goes on."""
         if self._loop is not None:

@@ -64,6 +64,9 @@ class Wire:
 
         return command
 
+    def waiting(self, port: int) -> frozenset[str]:
+        return frozenset()
+
     def drives(self, slot: int) -> list[int]:
         return [named["value0"] for name, port, named in self.commands if name == "drive" and port == slot]
 
