@@ -114,6 +114,7 @@ class Lines:
         self._adopting = adopting
         for port in self.ports.values():
             port.waiting = adopting
+            port.volts = float(getattr(self._facts.get(port.slot), "volts", 0.0) or 0.0)
             self._media.watch_line(port.slot, port.kind.value)
         if adopting:
             self._clock.call_later(ADOPTION_LIMIT_MS, self.finish_adoption)
@@ -337,7 +338,7 @@ _TRANSLATE: Mapping[str, Callable[[Any], s.Fact]] = {
     "Battery": lambda e: s.Battery(e.at, e.present, float(e.volts)),
     "Polarity": lambda e: s.Polarity(e.at, e.reversed),
     "LoopCurrent": lambda e: s.LoopCurrent(e.at, e.flowing, float(e.milliamps)),
-    "Loop": lambda e: s.Loop(e.at, e.closed),
+    "Loop": lambda e: s.Loop(e.at, e.closed, float(getattr(e, "milliamps", 0.0))),
     "RingTrip": lambda e: s.RingTrip(e.at),
     "FskMessage": lambda e: s.FskMessage(e.at, e.payload),
     "Digit": lambda e: s.Digit(e.at, e.digit),

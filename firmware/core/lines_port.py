@@ -145,6 +145,7 @@ class LinePort:
         self.called = ""
         self.available = ""
         self.detail = ""
+        self.volts = 0.0                         # as measured last, signed
         self.milliamps = 0.0
         self.restarts = 0
         self.waiting = False                     # adoption: facts are kept back until the machine is known
@@ -187,11 +188,15 @@ class LinePort:
 
     def fact(self, fact: s.Fact) -> None:
         """A fact of the line or of a detector."""
+        if isinstance(fact, s.Battery):
+            self.volts = fact.volts
+        elif isinstance(fact, s.LoopCurrent):
+            self.milliamps = fact.milliamps if fact.flowing else 0.0
+        elif isinstance(fact, s.Loop):
+            self.milliamps = fact.milliamps if fact.closed else 0.0
         if self.waiting:
             self._kept.append(fact)
             return
-        if isinstance(fact, s.LoopCurrent):
-            self.milliamps = fact.milliamps if fact.flowing else 0.0
         self._note("fact", describe(fact), fact.at)
         self._guarded(lambda: self.machine.receive(fact))
 
@@ -381,7 +386,7 @@ class LinePort:
             available=self.available,
             detail=self.detail,
             battery=fxo.battery if fxo else None,
-            volts=fxo.volts if fxo else 0.0,
+            volts=round(self.volts, 1),
             reversed=bool(fxo and fxo.reversed),
             milliamps=self.milliamps,
             off_hook=fxo.off_hook if fxo else machine.state.hook.off_hook if isinstance(machine, Fxs) else False,

@@ -381,6 +381,7 @@ cdef int _watch(EngineState* e, int slot, uint32_t kind) noexcept nogil:
         n.battery_raw = 2
         n.polarity_raw = 2
         n.polarity_known = 0
+        n.level_told = 0
         n.ringing = n.closed = n.flowing = n.reversed = 0
         n.loop_raw = n.flow_raw = n.sign = 0
         storei32(&n.kind, kind)

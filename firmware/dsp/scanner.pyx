@@ -7,7 +7,9 @@ FXO ring: voltage beyond +-20 V must alternate with half-periods of 7 to 34 ms (
 threshold, so hum is not a ring. The burst ends when nothing alternates for 300 ms. Its two events carry the instants of the
 first and of the last alternation.
 FXO battery: lost after 64 ms below 3 V, back after 300 ms; polarity: 64 ms of the other sign, the first reading is kept and not
-reported. Both stand still while ringing voltage is there. Loop current counts off-hook only: flowing from 5 mA on, a loss
+reported. Both stand still while ringing voltage is there.
+Voltage, FXO and FXS: a reading that stays within 2 V for 400 ms and differs by more than 2 V from the last one told is told as another
+`Battery` with the instant of the reading, so that core knows 48 V at rest, 8 V under a parallel telephone, and a change of sign. Loop current counts off-hook only: flowing from 5 mA on, a loss
 is reported after 20 ms, a return after 4 ms, both with the instant of the edge.
 FXS loop: closed from 10 mA on, 4 ms debounce, the instant is that of the edge, so pulses and flashes can be measured to the ms.
 FXS ringing: more than 10 mA of DC for 100 ms is a ring trip; the scanner feeds the line at once (the chip does it by itself),
@@ -32,6 +34,8 @@ cdef enum:
     LOST_MS = 64
     BACK_MS = 300
     POLARITY_MS = 64
+    LEVEL_DV = 20
+    LEVEL_MS = 400
     FLOW_DMA = 50
     FLOW_LOST_MS = 20
     LOOP_DMA = 100
@@ -75,6 +79,17 @@ cdef void _ring(EngineState* e, int slot, Line* n, int ac, int64_t now) noexcept
             _say(e, slot, EVT_RING_BURST, n.turn, 0, 0)
 
 
+cdef void _level(EngineState* e, int slot, Line* n, int dc, int64_t now) noexcept nogil:
+    """Tell a settled voltage that is new."""
+    if dc > n.level_dv + LEVEL_DV or dc < n.level_dv - LEVEL_DV:
+        n.level_dv = dc
+        n.level_since = now
+    elif now - n.level_since >= LEVEL_MS and (not n.level_told or dc > n.told_dv + LEVEL_DV or dc < n.told_dv - LEVEL_DV):
+        n.told_dv = dc
+        n.level_told = 1
+        _say(e, slot, EVT_BATTERY, now, 1, n.volts)
+
+
 cdef void _battery(EngineState* e, int slot, Line* n, int dc, int64_t now) noexcept nogil:
     cdef int size = dc if dc >= 0 else -dc
     cdef int raw = size >= BATTERY_DV
@@ -83,6 +98,7 @@ cdef void _battery(EngineState* e, int slot, Line* n, int dc, int64_t now) noexc
     if n.sign:                  # ringing voltage makes false readings
         n.battery_since = now
         n.polarity_since = now
+        n.level_since = now
         return
     if raw != n.battery_raw:
         n.battery_raw = raw
@@ -92,7 +108,9 @@ cdef void _battery(EngineState* e, int slot, Line* n, int dc, int64_t now) noexc
         _say(e, slot, EVT_BATTERY, n.battery_since, raw, n.volts)
     if not raw:
         n.polarity_raw = UNKNOWN
+        n.level_since = now
         return
+    _level(e, slot, n, dc, now)
     sign = dc < 0
     if sign != n.polarity_raw:
         n.polarity_raw = sign
@@ -124,8 +142,10 @@ cdef void _fxo(EngineState* e, int slot, Line* n, const line_fact* f, int64_t no
 
 cdef void _fxs(EngineState* e, int slot, Line* n, const line_fact* f, int64_t now) noexcept nogil:
     cdef int closed
+    n.volts = <float>f.dc_dv / 10
     if load32(&e.drive[slot]) == FEED_RINGING:
         n.loop_since = now
+        n.level_since = now
         if f.ring_dc <= LOOP_DMA:
             n.trip_since = now
         elif now - n.trip_since >= TRIP_MS:
@@ -133,6 +153,7 @@ cdef void _fxs(EngineState* e, int slot, Line* n, const line_fact* f, int64_t no
             _say(e, slot, EVT_RING_TRIP, now, 1, <float>f.ring_dc / 10)
         return
     n.trip_since = now
+    _level(e, slot, n, f.dc_dv, now)
     closed = f.current >= LOOP_DMA
     if closed != n.loop_raw:
         n.loop_raw = closed

@@ -216,6 +216,10 @@ cdef struct Line:               # scanner only, but for the words read by snapsh
     int polarity_raw
     int64_t polarity_since
     float volts
+    int level_dv
+    int64_t level_since
+    int told_dv
+    int level_told
     # loop
     int32_t flowing
     int flow_raw

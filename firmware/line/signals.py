@@ -43,7 +43,7 @@ class RingBurst(Fact, frozen=True):
 
 
 class Battery(Fact, frozen=True):
-    """FXO: DC voltage of the line is present or absent."""
+    """DC voltage of the line is present or absent, or has settled at `volts` (signed as measured). FXS ports only note the reading."""
 
     present: bool
     volts: float = 0.0
@@ -66,6 +66,7 @@ class Loop(Fact, frozen=True):
     """FXS: the loop to the telephone is closed or open (debounced)."""
 
     closed: bool
+    milliamps: float = 0.0
 
 
 class RingTrip(Fact, frozen=True):

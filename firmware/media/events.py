@@ -97,7 +97,7 @@ class RingBurst(MediaEvent, frozen=True):
 
 
 class Battery(MediaEvent, frozen=True):
-    """Line voltage present or lost."""
+    """Line voltage present or lost, or (`present` again) a settled reading more than 2 V from the last; FXS ports only tell readings."""
 
     present: bool
     volts: float
@@ -117,9 +117,10 @@ class LoopCurrent(MediaEvent, frozen=True):
 
 
 class Loop(MediaEvent, frozen=True):
-    """FXS: the telephone closed or opened its loop; `at` is the edge."""
+    """FXS: the telephone closed or opened its loop; `at` is the edge, `milliamps` what flowed when it was sure."""
 
     closed: bool
+    milliamps: float = 0.0
 
 
 class RingTrip(MediaEvent, frozen=True):
@@ -213,7 +214,7 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
         case "loop_current":
             return LoopCurrent(**base, flowing=bool(payload[0]), milliamps=payload[1])
         case "loop":
-            return Loop(**base, closed=bool(payload[0]))
+            return Loop(**base, closed=bool(payload[0]), milliamps=payload[1])
         case "ring_trip":
             return RingTrip(**base)
     return None

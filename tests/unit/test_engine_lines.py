@@ -53,6 +53,26 @@ def test_the_first_battery_and_polarity_are_learned_and_only_battery_is_told(sta
     assert (state["battery"], state["reversed"], state["volts"]) == (True, True, -48.0)
 
 
+def readings(stage: Stage, slot: int, after: int = 0) -> list[tuple[int, float]]:
+    return [(at, round(payload[1], 1)) for at, payload in stage.named("battery", slot) if at >= after and payload[0]]
+
+
+def test_the_voltage_at_rest_is_told_once_it_has_settled_on_lines_and_telephones(stage: Stage) -> None:
+    assert readings(stage, 0, 400) == [(400, -48.0)]
+    assert readings(stage, 4) == [(400, 48.0)]
+    now = line(stage, 0, lambda t: (-480 + t % 15, 0, 0, 0), 2000)
+    assert readings(stage, 0, now) == []
+
+
+def test_a_new_settled_voltage_is_told_and_a_passing_one_is_not(stage: Stage) -> None:
+    now = line(stage, 0, lambda t: (-80 if t < 300 else -480, 0, 0, 0), 2000)
+    assert readings(stage, 0, now) == []
+    now = line(stage, 0, lambda t: (-80, 0, 0, 0), 1000)  # a parallel telephone was lifted
+    assert readings(stage, 0, now) == [(now + 400, -8.0)]
+    now = line(stage, 0, lambda t: (480, 0, 0, 0), 1000)  # back, with the wires exchanged
+    assert readings(stage, 0, now) == [(now + 400, 48.0)]
+
+
 @pytest.mark.parametrize("freq", [15.5, 20.0, 25.0, 50.0, 67.0])
 def test_a_ring_burst_begins_with_its_first_half_wave_and_ends_with_its_last(stage: Stage, freq: float) -> None:
     now = line(stage, 0, ringing(freq, 75, 1000), 2000)

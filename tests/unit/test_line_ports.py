@@ -228,6 +228,28 @@ def test_failures_of_originate_come_as_an_ended_leg_afterwards(endpoint: str, ca
     assert [event.cause for event in site.all(LegEnded) if event.leg == "LX"] == [cause]
 
 
+def test_rows_show_the_voltage_last_measured_also_of_a_line_taken_into_service_a_moment_ago_and_of_telephones() -> None:
+    site = Site(start=False)
+    site.lines.start()
+    site.run(200).fact("Battery", 0, present=True, volts=-48.0).run(200).fact("Battery", 4, present=True, volts=48.0)
+    assert (site.row("line/1").volts, site.row("101").volts) == (-48.0, 48.0)
+    site.run(1000)
+    leg = site.talk_in()
+    site.fact("Battery", 0, present=True, volts=-8.1)
+    assert (site.row("line/1").volts, site.row("line/1").milliamps) == (-8.1, 24.0)
+    site.lines.hang_up(leg, Cause.NORMAL)
+    site.run(500).fact("Battery", 0, present=True, volts=-48.0).run(3000)
+    assert (site.row("line/1").volts, site.row("line/1").state) == (-48.0, "IDLE")
+
+
+def test_a_parallel_telephone_makes_a_line_in_use_until_it_is_put_down() -> None:
+    site = Site()
+    site.run(1000).fact("Battery", 0, present=True, volts=8.0)
+    assert site.row("line/1").state == "IN_USE"
+    site.run(1000).fact("Battery", 0, present=True, volts=48.0)
+    assert site.row("line/1").state == "IDLE"
+
+
 def test_lifted_telephone_is_busy() -> None:
     site = Site().fact("Loop", 4, closed=True)
     site.lines.originate("LX", "101", number="101", caller=Party(), alert=Alert.NORMAL, ring_ms=1000)
