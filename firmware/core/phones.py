@@ -41,11 +41,12 @@ from firmware.errors import EngineBusy
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import Clock, Timer
 from firmware.sip import events as ev
-from firmware.sip.endpoint import Endpoint, Settings, TraceLine, next_contact
+from firmware.sip.endpoint import Endpoint, Settings, next_contact
 from firmware.sip.flow import Address, Outgoing
 from firmware.sip.offer import NotAcceptable, OfferAnswer
 from firmware.sip.sdp import Description
 from firmware.sip.session import Phase
+from firmware.sip.trace import TraceLine
 
 log = logging.getLogger("branchpbx.phones")
 #: Shorter waits in the kernel are the scheduling of a busy machine.

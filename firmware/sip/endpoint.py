@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import hmac
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -31,12 +31,10 @@ from firmware.sip.message import Message, Request, Response, respond
 from firmware.sip.parse import Broken, Ping, StreamFramer, parse_datagram
 from firmware.sip.registrar import Binding, Registrar
 from firmware.sip.session import Phase, Session, SessionState
+from firmware.sip.trace import TraceLine, Traces
 from firmware.sip.transaction import Delivered, Ended, Timers, TransactionLayer
 from firmware.sip.uri import parse_name_addr
 from firmware.sip.validate import ACCEPT, ALLOW, Refusal, check_support, check_syntax, usable_response
-
-TRACE_LENGTH = 64
-TRACES_KEPT = 64
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,19 +50,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_offered_per_source: int = 64
     max_connections: int = 1024
     timers: Timers = Timers()
-
-
-class TraceLine(msgspec.Struct, frozen=True):
-    """One SIP message of a call: engine ms, "in" or "out", the peer, the bytes."""
-
-    at: int
-    direction: str
-    peer: Address
-    data: bytes
-
-    @property
-    def first_line(self) -> str:
-        return self.data.split(b"\r\n", 1)[0].decode("utf-8", "replace")
 
 
 class Endpoint:
@@ -100,7 +85,7 @@ class Endpoint:
         self._timers: list[tuple[int, int, str]] = []
         self._order = 0
         self._now = 0
-        self._traces: dict[str, deque[TraceLine]] = {}
+        self._traces = Traces(self._sessions)
         self.counters: Counter[str] = Counter()
 
     # --- the six methods ----------------------------------------------------------------------------------------------
@@ -458,9 +443,7 @@ class Endpoint:
     def _open(self, state: SessionState) -> Session:
         session = Session(self, state)
         self._sessions[state.call] = session
-        self._traces[state.call] = deque(maxlen=TRACE_LENGTH)
-        while len(self._traces) > len(self._sessions) + TRACES_KEPT:
-            del self._traces[next(call for call in self._traces if call not in self._sessions)]
+        self._traces.open(state.call)
         return session
 
     def _answered(self, session: Session) -> None:
@@ -552,7 +535,7 @@ class Endpoint:
 
     def trace(self, call: str) -> list[TraceLine]:
         """The last messages of a call, also shortly after its end."""
-        return list(self._traces.get(call, ()))
+        return self._traces.lines(call)
 
     def statistics(self) -> dict[str, int]:
         """Sizes of the tables and counts of what was refused."""
@@ -562,9 +545,7 @@ class Endpoint:
         }  # fmt: skip
 
     def _trace(self, session: Session, direction: str, peer: Address, data: bytes) -> None:
-        lines = self._traces.get(session.call)
-        if lines is not None:
-            lines.append(TraceLine(self._now, direction, peer, data))
+        self._traces.add(session.call, self._now, direction, peer, data)
 
     def _trace_out(self, owner: object, peer: Address, data: bytes) -> None:
         if isinstance(owner, Session):
