@@ -5,7 +5,8 @@ the other side's hang-up) and does what a person can do. A `Person` keeps what i
 product's word, is the evidence of a test. Each person may have a tone of its own; whom a person talked to is the tone it heard.
 Keys are written `1@menu,2@menu,9@3.5,5@voice,4@rating`: after a prompt has ended (1 s of quiet), so many seconds after the last step,
 0.7 s into a prompt (barge-in), after the prompt that follows the conversation. Without `@` it is `@menu`. At the branch's telephones
-keys are pressed so many seconds after the last step, or `@talk`: 1 s after a partner's tone is there; `!` alone is a hook flash, `h` alone hangs up.
+keys are pressed so many seconds after the last step, or `@talk`: 1 s after a partner's tone is there; `!` alone is a hook flash,
+`h` alone hangs up.
 """
 
 from __future__ import annotations

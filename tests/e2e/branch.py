@@ -136,7 +136,7 @@ class Branch:
             if extension not in HZ:
                 continue  # an agent's PIN
             self.soft(extension, "add", secret=secret, server=[host, int(port)], host=host)
-        box.world({"do": "partners", "partners_hz": sorted({hz for hz in HZ.values()})[:6]})
+        box.world({"do": "partners", "partners_hz": sorted(set(HZ.values()))[:6]})
         wait_until(lambda: all(one["registered"] for one in self.status()["softphones"]), "the simulated SIP phones register")
 
     # --- the world -----------------------------------------------------------------------------------------------------------
@@ -276,7 +276,8 @@ def said(sound: Sound, clip: str) -> float:
     Music under it, a bent band and the last word cut short lower it; 0.5 is sure, another prompt has about 0.1.
     """
     want = read_wav(ROOT / "build" / "prompts" / f"{clip}.wav")[0].samples
-    edge = np.zeros(len(want) // 4)  # an ear that listened from the first moment after the last key on, to a box that hangs up at the last word
+    # The ear listened from the first moment after the last key on, to a box that hangs up at the last word.
+    edge = np.zeros(len(want) // 4)
     have = np.concatenate((edge, sound.samples, edge))
     if len(have) < len(want):
         return 0.0

@@ -6,7 +6,6 @@ feed change), and the records. Times are those of the world and of the records; 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def test_queue_call_goes_on_when_core_is_killed(appliance: Start, phone: Phone, 
     assert abs(record["ended_ms"] - base - saw["ended"]) <= NEAR_MS
     assert abs(record["talk_ms"] - (saw["ended"] - saw["met"])) <= NEAR_MS + 100  # the first tone is only noticed after some blocks
 
-    heard, start = seen.tape_of(box, caller, tmp_path / "caller.wav")
+    heard, _ = seen.tape_of(box, caller, tmp_path / "caller.wav")
     left, right = read_wav(box.state / "recordings" / record["recording"])
     assert abs(left.seconds * 1000 - record["talk_ms"]) < 500
     across = (saw["ended"] - killed) / 1000 + 1  # from a second before the kill to the end; all four recordings end together

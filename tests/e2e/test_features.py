@@ -6,8 +6,7 @@ phone does (re-INVITE, its own RFC 4733 keys) is done by baresip in real time at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -176,7 +175,13 @@ def test_hold_by_code_plays_music_to_the_held_caller_only(branch: Branch, extens
 
 @pytest.mark.parametrize(
     ("extension", "keys", "attended"),
-    [("101", "!@talk,102@2", False), ("201", "*3102@talk", False), ("101", "*3102@talk", True), ("201", "*3102@talk", True), ("101", "!@talk,102@2", True)],
+    [
+        ("101", "!@talk,102@2", False),
+        ("201", "*3102@talk", False),
+        ("101", "*3102@talk", True),
+        ("201", "*3102@talk", True),
+        ("101", "!@talk,102@2", True),
+    ],
 )
 def test_transfer(branch: Branch, extension: str, keys: str, attended: bool) -> None:
     branch.answer("102", CALLER_HZ, HZ[extension], after=8 if not attended else 2)
