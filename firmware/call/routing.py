@@ -109,11 +109,13 @@ class Routing:
         return {str(getattr(self.config.features, name)): name for name in FEATURES}
 
     def resolve(self, extension: str, digits: str) -> Target:
-        """Meaning of a complete dialled string from phone `extension` (which may be unknown to the configuration)."""
+        """Meaning of a complete dialled string from phone `extension`; one unknown to the configuration reaches emergency numbers only."""
         digits = digits if digits.startswith("*") else digits.removesuffix("#")
         number = emergency_number(digits, self.emergency, self.config.outbound)
         if number:
             return ToEmergency(number)
+        if extension not in self.config.extensions:
+            return ToNowhere(Cause.REFUSED, f"{extension or 'a jack without extension'} reaches emergency numbers only")
         for code, feature in sorted(self.codes().items(), key=lambda item: -len(item[0])):
             if digits.startswith(code):
                 return ToFeature(feature, digits[len(code):])
@@ -142,6 +144,9 @@ class Routing:
             return "more"
         if emergency_number(digits, self.emergency, self.config.outbound):
             return "complete"
+        if extension not in self.config.extensions:
+            numbers = [*self.emergency, *(route.prefix + number for route in self.config.outbound for number in self.emergency)]
+            return "more" if any(number.startswith(digits) for number in numbers) else "impossible"
         if digits.endswith("#") and not digits.startswith("*"):
             return "complete" if not isinstance(self.resolve(extension, digits[:-1]), ToNowhere) else "impossible"
         codes = self.codes()

@@ -36,13 +36,15 @@ from firmware.call.model import (
 from firmware.config.schema.tree import Config
 from firmware.core.phones_audio import PhonesAudio
 from firmware.core.phones_causes import ALERT_INFO, ELSEWHERE_REASON, cause_of, reason_header, refusal_status
+from firmware.core.phones_guests import GUEST, EmergencyGuests
 from firmware.core.phones_leg import LegIds, PhoneLeg, PhoneMedia, StoredLeg
 from firmware.errors import EngineBusy
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import Clock, Timer
 from firmware.sip import events as ev
 from firmware.sip.endpoint import Endpoint, Settings, next_contact
-from firmware.sip.flow import Address, Outgoing
+from firmware.sip.flow import Address, Flow, Outgoing
+from firmware.sip.message import Request
 from firmware.sip.offer import NotAcceptable, OfferAnswer
 from firmware.sip.sdp import Description
 from firmware.sip.session import Phase
@@ -85,7 +87,9 @@ class Phones:
             ),
             self._accounts(config, secrets),
             token,
+            self._identify,
         )
+        self._guests = EmergencyGuests(config, lambda user: self.endpoint.registrar.bindings(user, self._clock.now()), self._endpoints)
         self._legs: dict[str, PhoneLeg] = {}
         self._calls: dict[str, str] = {}             # SIP call id -> leg
         self._offers: dict[str, Description | None] = {}     # leg -> offer of an unanswered incoming call
@@ -101,6 +105,12 @@ class Phones:
     @staticmethod
     def _accounts(config: Config, secrets: Mapping[str, str]) -> dict[str, str]:
         return {number: secrets.get(number, "") for number, extension in config.extensions.items() if extension.kind == "sip"}
+
+    def _identify(self, request: Request, flow: Flow) -> str:
+        return self._guests.identify(request, flow)
+
+    def _endpoints(self) -> list[str]:
+        return [leg.extension for leg in self._legs.values()]
 
     # --- transports ---------------------------------------------------------------------------------------------------
 
@@ -133,6 +143,7 @@ class Phones:
     def configure(self, config: Config, secrets: Mapping[str, str]) -> None:
         """Take a new configuration; calls go on, accounts that are gone lose their registration."""
         self._config = config
+        self._guests.configure(config)
         self.endpoint.set_secrets(self._accounts(config, secrets), self._clock.now())
         self._pump()
         self.start()
@@ -142,7 +153,8 @@ class Phones:
     def originate(self, leg: str, endpoint: str, *, number: str, caller: Party, alert: Alert, ring_ms: int) -> None:
         """Ring all contacts of extension `endpoint`."""
         now = self._clock.now()
-        bindings = self.endpoint.registrar.bindings(endpoint, now)
+        guest = endpoint.startswith(GUEST)
+        bindings = self._guests.binding(endpoint, now) if guest else self.endpoint.registrar.bindings(endpoint, now)
         if leg in self._legs:
             return
         if not bindings:
@@ -388,7 +400,8 @@ class Phones:
 
     def _incoming(self, event: ev.IncomingCall) -> None:
         extension = self._config.extensions.get(event.account)
-        if extension is None:
+        guest = event.account.startswith(GUEST)
+        if extension is None and not guest:
             self.endpoint.send(ev.RefuseCall(event.call, 403), self._clock.now())
             return
         negotiation = self._negotiation(event.flow.local[0])
@@ -408,7 +421,7 @@ class Phones:
         self._calls[event.call] = leg
         self._offers[leg] = event.offer
         self._publish_state(event.account)
-        caller = Party(event.account, extension.name or event.display)
+        caller = Party(event.account, (extension.name if extension is not None else "") or event.display)
         self._bus.publish(LegOffered(leg, self._clock.now(), LegKind.SIP, event.account, caller, event.called))
 
     def _answered(self, state: PhoneLeg, call: str, answer: Description | None) -> None:
@@ -570,7 +583,7 @@ class Phones:
 
     def _publish_state(self, extension: str) -> None:
         state = self.state_of(extension)
-        if self._states.get(extension) == state:
+        if self._states.get(extension) == state or extension.startswith(GUEST):
             return
         self._states[extension] = state
         contacts = self.endpoint.registrar.bindings(extension, self._clock.now())

@@ -122,7 +122,7 @@ class Directory:
             "13900000004": Subscriber("unobtainable"),
         }
         for number in country.emergency:
-            self.entries[number] = Subscriber("emergency", answer_after_ms=500, say="tone:800@-16")
+            self.entries[number] = Subscriber("emergency", answer_after_ms=500, say="turn:800")
         self.default = Subscriber()
 
     def find(self, number: str) -> Subscriber:
