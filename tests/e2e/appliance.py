@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -19,9 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "board" / "world" / "site.toml"
 
 
-def die_with_test() -> None:
-    """In a child, before exec: SIGINT when the test process ends, however it ends (PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGINT)
+#: Prefix of a command: SIGINT when the test process ends, however it ends (PR_SET_PDEATHSIG, kept over exec).
+DIE_WITH_TEST = ("setpriv", "--pdeathsig", "INT", "--")
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
@@ -58,12 +56,11 @@ class Appliance:
         self.output = (self.state / "output.log").open("ab")
         command = [sys.executable, "-m", "firmware", "run", "--config", str(self.config), "--state", str(self.state), "--bind", self.bind]
         self.process = subprocess.Popen(
-            [*command, *self.extra],
+            [*DIE_WITH_TEST, *command, *self.extra],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
-            preexec_fn=die_with_test,
         )
         wait_until(self._ready, f"appliance answers its control socket; it said:\n{self.said()}", 20)
         return self

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.appliance import die_with_test
+from tests.e2e.appliance import DIE_WITH_TEST
 from tests.e2e.audio import Sound, read_wav
 
 CONFIG = """
@@ -78,12 +78,11 @@ class Baresip:
         (folder / "accounts").write_text(account + "\n")
         self.log = (folder / "baresip.log").open("wb")
         self.process = subprocess.Popen(
-            ["baresip", "-f", str(folder)],
+            [*DIE_WITH_TEST, "baresip", "-f", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            preexec_fn=die_with_test,
         )
         self.events: list[dict[str, Any]] = []
         self._buffer = b""
