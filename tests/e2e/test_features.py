@@ -6,14 +6,18 @@ phone does (re-INVITE, its own RFC 4733 keys) is done by baresip in real time at
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
-from tests.e2e.audio import read_wav
-from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, JACKS, SITE, SPEED, Branch, music_dbm0, person, said
+from tests.e2e.audio import Sound, read_wav
+from tests.e2e.baresip import Baresip
+from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, JACKS, LEVEL, SITE, SPEED, Branch, music_dbm0, said
+from tests.e2e.evidence import contacts, person, rows, tape_of
 
 pytestmark = [pytest.mark.e2e]
 
@@ -334,9 +338,9 @@ def test_full_queue_turns_away_and_the_waiting_hear_their_place(branch: Branch) 
     assert said(heard, "en/q.join") > 0.5
     assert said(heard, "en/q.next") > 0.5
     assert music_dbm0(heard) > -40
-    rows = branch.records(2)
-    assert sorted(queue_log(branch, row) for row in rows) == [["ENTERQUEUE", "ABANDON"], ["ENTERQUEUE", "EXITFULL"]]
-    waited = next(row for row in rows if row["caller"] == number)
+    both = branch.records(2)
+    assert sorted(queue_log(branch, row) for row in both) == [["ENTERQUEUE", "ABANDON"], ["ENTERQUEUE", "EXITFULL"]]
+    waited = next(row for row in both if row["caller"] == number)
     assert (waited["cause"], waited["first_to_leave"]) == ("abandoned", "caller")
 
 
@@ -351,3 +355,113 @@ def test_second_caller_hears_that_one_is_ahead_then_that_he_is_next(branch: Bran
     before, after = branch.heard(second, end=left), branch.heard(second, start=left)
     assert said(before, "en/q.pos.plain") > 0.5 or said(before, "en/q.pos.one") > 0.5 or said(before, "en/q.pos.1") > 0.5
     assert said(after, "en/q.next") > 0.5
+
+
+# --- a real SIP phone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    """The same branch in real time."""
+    folder = tmp_path_factory.mktemp("real")
+    site = folder / "branch.toml"
+    site.write_text(SITE)
+    box = Appliance(folder / "box", bind=network, config=site).start()
+    yield box
+    assert box.stop() == 0, box.said()
+
+
+@pytest.mark.realtime
+def test_agent_at_a_real_phone_logs_in_holds_and_transfers(real: Appliance, phone: Callable[..., Baresip], tmp_path: Path) -> None:
+    box = real
+    anna = phone(box, "201", hz=HZ["201"], level=LEVEL)
+    anna.dial("*11")
+    anna.wait("CALL_ESTABLISHED")
+    anna.keys("8001#4711#")
+    anna.wait("CALL_CLOSED", 15)
+    assert said(anna.heard(), "en/agent.login.ok.1") > 0.5
+    assert next(row for row in box.ctl("show agents") if row["agent"] == "8001")["extension"] == "201"
+
+    tape = tmp_path / "caller.wav"
+    target = {"action": "answer", "after": 1, "say": f"tone:{HZ['102']:g}@-16", "partners_hz": [CALLER_HZ], "talk": 4}
+    box.world({"do": "phone", "phone": 2, **target})
+    caller = box.world(
+        {
+            "do": "call", "from": "13100000001", "line": 1, "caller_id": "dtmf", "say": f"tone:{CALLER_HZ:g}@-16", "hang_up_after": 90,
+            "partners_hz": [HZ["201"], HZ["102"]], "record": str(tape),
+        }
+    )["person"]  # fmt: skip
+    seen = len(anna.events)
+    anna.wait("CALL_INCOMING", 20, start=seen)
+    anna.answer()
+
+    def at() -> int:
+        return int(box.world({"do": "status"})["now_ms"])
+
+    wait_until(lambda: person(box, caller)["met"] > 0, "the caller hears the agent", 20)
+    time.sleep(2)  # a real phone talks in real time
+    anna.hold()
+    held = at()
+    time.sleep(3)
+    resumed = at()
+    anna.resume()
+    time.sleep(2.5)
+    anna.keys("*3")
+    transfer = at()
+    time.sleep(0.5)
+    anna.keys("102")
+
+    def answered() -> bool:
+        return any(one["kind"] == "phone" and one["answered"] > 0 for one in box.world({"do": "results"})["people"])
+
+    wait_until(answered, "102 answers", 20)
+    time.sleep(1)
+    anna.hang_up()
+    wait_until(lambda: str(HZ["102"]).removesuffix(".0") in person(box, caller)["partners"], "the caller hears 102", 20)
+    wait_until(lambda: person(box, caller)["done"] or box.world({"do": "hang-up", "person": caller}), "the caller hangs up", 20)
+    wait_until(lambda: not box.ctl("show calls"), "the call is gone", 15)
+
+    start = person(box, caller)["tape_start"]
+    sound, _ = tape_of(box, caller, tmp_path / "tape.wav")
+
+    def part(begin: int, end: int) -> Sound:
+        return sound.part((begin - start) / 1000, (end - start) / 1000)
+
+    assert part(held - 1500, held - 200).tone_dbm0(HZ["201"]) == pytest.approx(LEVEL, abs=1)
+    music = part(held + 800, resumed - 200)
+    assert music_dbm0(music) > -40
+    assert music.tone_dbm0(HZ["201"]) < -45, "the held caller hears the room"
+    again = part(resumed + 800, resumed + 2300)
+    assert again.tone_dbm0(HZ["201"]) == pytest.approx(LEVEL, abs=1)
+    assert again.longest_gap_ms(HZ["201"], LEVEL - 10) <= 60
+    assert music_dbm0(part(transfer + 500, transfer + 2000)) > -40
+    record = contacts(box)[-1]
+    history = [event["kind"] for event in rows(box, "contact_events", record["id"])]
+    assert (record["agent"], record["caller"]) == ("8001", "13100000001")
+    steps = [kind for kind in history if kind in ("held", "resumed", "transfer", "transferred")]
+    assert steps == ["held", "resumed", "held", "transfer", "transferred"]
+
+
+@pytest.mark.realtime
+def test_hold_between_two_real_phones_plays_music(real: Appliance, phone: Callable[..., Baresip]) -> None:
+    box = real
+    anna, bo = phone(box, "201", hz=HZ["201"], level=LEVEL), phone(box, "202", hz=HZ["202"], level=LEVEL, answer="auto")
+    anna.dial("202")
+    anna.wait("CALL_ESTABLISHED")
+    time.sleep(2)  # real phones talk in real time
+    anna.hold()
+    time.sleep(3)
+    anna.resume()
+    time.sleep(2.5)
+    anna.hang_up()
+    bo.wait("CALL_CLOSED")
+    heard = bo.heard()
+    levels = heard.tone_envelope(HZ["201"])
+    quiet = levels < LEVEL - 20
+    first, last = next(i for i in range(len(quiet)) if not quiet[i]), len(quiet) - 25
+    gaps = [i for i in range(first, last) if quiet[i : i + 100].all()]
+    assert gaps, "the held phone never stopped hearing the other"
+    music = heard.part(gaps[0] * 0.02 + 0.3, gaps[-1] * 0.02 + 1.7)
+    assert music_dbm0(music) > -40
+    after = heard.part(gaps[-1] * 0.02 + 2.5, gaps[-1] * 0.02 + 3.8)
+    assert after.tone_dbm0(HZ["201"]) == pytest.approx(LEVEL, abs=1)
