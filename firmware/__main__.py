@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[state], help="run an appliance until it is stopped")
     run.add_argument("--config", type=Path, required=True, metavar="FILE", help="site file (TOML)")
     run.add_argument("--bind", default=DEFAULT_BIND, metavar="ADDR", help=f"address that SIP and RTP listen on (default: {DEFAULT_BIND})")
+    run.add_argument("--sip-port", type=int, default=None, metavar="PORT", help="instead of the site's sip.port; 0 picks a free one")
     run.add_argument(
         "--start-date", default=None, metavar="ISO", help="date and time at which the simulated world begins, in the site's time zone"
     )
@@ -98,7 +99,7 @@ def _version(_: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from firmware.app import parent
-    from firmware.app.site import read_site, start_of_world
+    from firmware.app.site import read_site, start_of_world, with_sip_port
 
     site = read_site(options.config)
     for problem in site.problems:
@@ -109,6 +110,11 @@ def _run(options: argparse.Namespace) -> int:
     if not 0 <= options.speed <= 100_000:
         sys.stderr.write(f"branchpbx: --speed {options.speed} is outside 0 to 100000 percent\n")
         return 2
+    if options.sip_port is not None:
+        if not 0 <= options.sip_port <= 65535:
+            sys.stderr.write(f"branchpbx: --sip-port {options.sip_port} is outside 0 to 65535\n")
+            return 2
+        site = with_sip_port(site, options.sip_port)
     base = start_of_world(options.start_date, site.config)
     if isinstance(base, str):
         sys.stderr.write(f"branchpbx: {base}\n")

@@ -34,7 +34,7 @@ from pathlib import Path
 from firmware.app import privilege
 from firmware.app.handover import PROCESSES, Handover
 from firmware.app.site import ROOT, Site, load_secrets, with_secrets
-from firmware.app.sockets import StartError, rtp_sockets, sip_sockets, unix_listener, world_segment
+from firmware.app.sockets import StartError, reachable, rtp_sockets, sip_sockets, unix_listener, world_segment
 from firmware.errors import PbxError
 from firmware.runtime import log as process_log
 from firmware.runtime.health import stale
@@ -206,6 +206,7 @@ class Parent:
         ports = [each.getsockname()[1] for each in handover.rtp]
         facts = {
             "bind": self._bind,
+            "address": reachable(self._bind),
             "sip_port": handover.sip_udp.getsockname()[1],
             "rtp_first": ports[0],
             "rtp_last": ports[-1],

@@ -64,6 +64,14 @@ def read_site(path: Path) -> Site:
     return Site(file, config, board, [], missing_clips(config, texts) if config is not None else [])
 
 
+def with_sip_port(site: Site, port: int) -> Site:
+    """The site with another SIP port (`--sip-port`); one with problems stays as it is."""
+    if site.config is None:
+        return site
+    sip = msgspec.structs.replace(site.config.sip, port=port)
+    return msgspec.structs.replace(site, config=msgspec.structs.replace(site.config, sip=sip))
+
+
 def missing_clips(config: Config, texts: Catalogue) -> list[str]:
     """Clips that this configuration would play and that are not there; prompts then use their variant without it, or a tone."""
     have = clip_files()

@@ -55,7 +55,7 @@ def _refused(what: str, bind: str, port: int, error: OSError, remedy: str) -> St
 
 def sip_sockets(bind: str, port: int) -> tuple[socket.socket, socket.socket]:
     """UDP socket and TCP listener on one port number; port 0 picks a free one. Raises StartError."""
-    remedy = "set another sip.port in the configuration"
+    remedy = "give another --sip-port (0 picks a free one) or set sip.port in the site file"
     for attempt in range(20):
         try:
             udp = _bound(socket.SOCK_DGRAM, bind, port)
@@ -108,6 +108,17 @@ def rtp_sockets(bind: str, rtp: Rtp) -> list[socket.socket]:
         for made in pool:
             made.close()
         raise
+
+
+def reachable(bind: str) -> str:
+    """The address that telephones are told: `bind` itself or, where that is every address, the one of this machine's network."""
+    if bind not in ("0.0.0.0", "::"):
+        return bind
+    family, far = (socket.AF_INET6, "2001:db8::1") if bind == "::" else (socket.AF_INET, "192.0.2.1")
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((far, 9))  # chooses a route, sends nothing
+        return str(probe.getsockname()[0])
+    return bind
 
 
 def unix_listener(path: Path) -> socket.socket:

@@ -115,7 +115,7 @@ def _endpoints(facts: Facts) -> list[c.EndpointRow]:
 
 def _accounts(facts: Facts) -> list[c.AccountRow]:
     known = _read_endpoints(facts)
-    server = f"{known.get('bind', '?')}:{known.get('sip_port', '?')}"
+    server = f"{known.get('address') or known.get('bind', '?')}:{known.get('sip_port', '?')}"
     states = facts.account_states()
     rows = [
         c.AccountRow(number, "sip", entry.name, entry.secret, server, states.get(number, ""))

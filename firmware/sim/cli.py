@@ -117,8 +117,10 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[common], help="start an appliance with its world and show it")
     run.add_argument("--config", type=Path, default=None, metavar="FILE", help="site file (default: the demo branch)")
-    run.add_argument("--bind", default="127.0.0.1", metavar="ADDR")
-    run.add_argument("--language", choices=("en", "zh"), default="en")
+    run.add_argument("--bind", default="127.0.0.1", metavar="ADDR", help="where SIP and RTP listen (default: 127.0.0.1, this machine only)")
+    run.add_argument("--sip-port", type=int, default=-1, metavar="PORT", help="instead of the site's sip.port; 0 picks a free one")
+    run.add_argument("--language", choices=("en", "zh"), default=_language(), help="of the screen (default: that of the environment)")
+    run.add_argument("--no-staff", action="store_true", help="no simulated staff at the analog phones")
     run.set_defaults(action=_run)
 
     day = commands.add_parser("day", parents=[common], help="live a day of calls and compare what people saw with the records")
@@ -322,9 +324,15 @@ def _world(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from firmware.sim.front import run
+    from firmware.sim.front import Options, run
 
-    return run(options.state, options.config, options.bind, options.language)
+    return run(Options(options.state, options.config, options.bind, options.language, not options.no_staff, options.sip_port))
+
+
+def _language() -> str:
+    """The language that the environment asks for."""
+    names = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return "zh" if next(filter(None, names), "").startswith("zh") else "en"
 
 
 def _day(options: argparse.Namespace) -> int:
