@@ -289,7 +289,9 @@ class Contact:
         """A party's end is the contact's end: `cause`, unless the leg ended by a fault."""
         if event.cause in FAULTS:
             cause = event.cause
-        self.finish(cause, self.side_of(event), event.evidence, Cause.NORMAL)
+        # Media took all ports with it: the other legs were lost too, whichever driver tells first.
+        told = Cause.MEDIA_LOST if event.cause is Cause.MEDIA_LOST else Cause.NORMAL
+        self.finish(cause, self.side_of(event), event.evidence, told)
 
     def cancel_offers(self, cause: Cause) -> None:
         """Stop every agent's phone that rings for this caller; it does not count as missed."""
