@@ -58,6 +58,7 @@ from firmware.store.queuelog import QueueLogStore
 END_CALLS_S = 2.5
 MEET_S = 10.0
 FLUSH_S = 1.0
+STALLED_S = 3.0
 
 log = logging.getLogger("branchpbx.core")
 
@@ -75,6 +76,7 @@ class Core:
         self._config = handover.config
         self._zone = ZoneInfo(handover.config.site.time_zone)
         self._stop = asyncio.Event()
+        self._databases: list[Database] = []
         self.bus = Bus()
 
     async def run(self) -> int:
@@ -118,6 +120,10 @@ class Core:
 
     def _beat(self) -> None:
         self._handover.ring.beat("core")
+        for database in self._databases:
+            held, name = database.stalled_s(), database.path.name
+            text = f"{database.path}: the disk has held a write for {STALLED_S:.0f} s or more; records wait in memory"
+            self.alarms.note(f"stall:{name}", text if held >= STALLED_S else "")
         self._loop.call_later(BEAT_MS / 1000, self._beat)
 
     def _database(self, name: str) -> Database:
@@ -125,7 +131,9 @@ class Core:
             # From the writer thread, or while the database is opened.
             self._loop.call_soon_threadsafe(self.alarms.note, f"{kind}:{name}.db", text)
 
-        return Database(self._handover.state / f"{name}.db", name, on_alarm=note)
+        database = Database(self._handover.state / f"{name}.db", name, on_alarm=note)
+        self._databases.append(database)
+        return database
 
     def _open_stores(self) -> None:
         self._state_db = self._database("state")

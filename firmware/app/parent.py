@@ -257,7 +257,7 @@ class Parent:
                 if descriptor >= 0:
                     os.close(descriptor)
             privilege.name_process(f"branchpbx-{name}"[:15])
-            process_log.configure(name, handover.state / "log", stderr=True)
+            process_log.configure(name, handover.state / "log", stderr=True, background=name != "world")
             privilege.drop(name, handover.state)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
             if self._mains is not None:
@@ -270,6 +270,8 @@ class Parent:
             logging.getLogger(f"branchpbx.{name}").critical("%s ended by an error", name, exc_info=True)
         finally:
             with contextlib.suppress(BaseException):
+                for handler in logging.getLogger().handlers:
+                    handler.flush()
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(status)

@@ -1,15 +1,20 @@
 """Logging of one process: JSON lines with the call id, in `DIR/log/<process>.log`, rotated; a full disk never raises.
 
 Each line: `{"time", "process", "level", "logger", "message", "call_id"?, "error"?}`. `call_id` is a context variable: set it
-(`with call(id):`) and every line written meanwhile carries it. Lines the disk refused are counted in `lost`.
+(`with call(id):`) and every line written meanwhile carries it. Lines the disk refused are counted in `lost`. In a process that
+handles calls a thread of its own writes the file (`background`): a disk that stalls must not stop who logs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
+import queue
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -20,6 +25,8 @@ from typing import Any
 call_id: ContextVar[str] = ContextVar("call_id", default="")
 MAX_BYTES = 2_000_000
 KEEP_FILES = 3
+WAITING = 10_000
+FLUSH_S = 0.5
 
 
 @contextlib.contextmanager
@@ -81,8 +88,44 @@ class SafeFile(RotatingFileHandler):
                 stream.close()
 
 
-def configure(process: str, folder: Path | None, *, level: int = logging.INFO, stderr: bool = False) -> SafeFile | None:
-    """Send the log of this process to `folder/<process>.log`, and to stderr where asked; replaces earlier handlers."""
+class Background(logging.Handler):
+    """Renders lines at once and lets a thread write them; beyond 10 000 that wait for the disk they are counted in `file.lost`."""
+
+    def __init__(self, file: SafeFile, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.file = file
+        self._render = formatter
+        self._waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        file.setFormatter(logging.Formatter("%(rendered)s"))
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._waiting.qsize() >= WAITING:
+            self.file.lost += 1
+            return
+        line = copy.copy(record)
+        line.rendered = self._render.format(record)
+        line.exc_info = line.exc_text = line.stack_info = None
+        self._waiting.put(line)
+
+    def _write(self) -> None:
+        while True:
+            self.file.handle(self._waiting.get())
+
+    def flush(self) -> None:
+        """Wait until the lines are with the file, at most half a second."""
+        deadline = time.monotonic() + FLUSH_S
+        while not self._waiting.empty() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def configure(
+    process: str, folder: Path | None, *, level: int = logging.INFO, stderr: bool = False, background: bool = False
+) -> SafeFile | None:
+    """Send the log of this process to `folder/<process>.log`, and to stderr where asked; replaces earlier handlers.
+
+    `background`: a thread writes the file. Not for a process that forks.
+    """
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -93,8 +136,11 @@ def configure(process: str, folder: Path | None, *, level: int = logging.INFO, s
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         file = SafeFile(folder / f"{process}.log")
-        file.setFormatter(JsonFormatter(process))
-        root.addHandler(file)
+        if background:
+            root.addHandler(Background(file, JsonFormatter(process)))
+        else:
+            file.setFormatter(JsonFormatter(process))
+            root.addHandler(file)
     if stderr:
         screen = logging.StreamHandler(sys.stderr)
         screen.setFormatter(logging.Formatter(f"{process}: %(levelname)s: %(message)s"))

@@ -409,8 +409,7 @@ class Endpoint:
             self.emit(ev.CallEnded(self._now, command.call, "final", 503, False, "too many calls"))
             return
         if not self.connected(command.flow):
-            # The connection it registered over is gone, perhaps with an earlier process: a phone that listens on its Contact
-            # is reached by a new one (RFC 3261 section 18.1.1).
+            # The connection it registered over is gone: a phone that listens on its Contact is reached by a new one (RFC 3261, 18.1.1).
             first = command.route_set[0] if command.route_set else f"<{command.uri}>"
             command = msgspec.structs.replace(command, flow=next_hop(command.flow, False, first))
         state = SessionState(

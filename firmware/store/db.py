@@ -89,6 +89,7 @@ class Database:
         self._done = 0
         self._closing = False
         self._abandon = False
+        self._writing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"db-{self.path.stem}", daemon=True)
         self._thread.start()
 
@@ -138,6 +139,11 @@ class Database:
         with self._waiting:
             return {"waiting": self._submitted - self._done, "written": self.written, "failed": self.failed, "lost": self.lost}
 
+    def stalled_s(self) -> float:
+        """Seconds that the disk has held one write; 0 while none is under way."""
+        since = self._writing_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def close(self, timeout_s: float = 5.0) -> bool:
         """Write what is queued, then close the file; False when time ran out with work left."""
         whole = self.flush(timeout_s)
@@ -164,6 +170,7 @@ class Database:
                 if self._abandon or (self._closing and not self._queue):
                     break
                 batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]
+            self._writing_since = time.monotonic()
             try:
                 self._write(batch)
             except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
@@ -172,6 +179,8 @@ class Database:
                     self._waiting.wait_for(lambda: self._abandon, delay)
                 delay = min(delay * 2, RETRY_MOST_S)
                 continue
+            finally:
+                self._writing_since = None
             delay = RETRY_FIRST_S
             self._clear("disk", "full")
             with self._waiting:

@@ -49,7 +49,10 @@ def call_in(box: Appliance, number: str, line: int = 1, **plan: Any) -> str:
 
 def until_phase(box: Appliance, phase: str, timeout: float = 20) -> str:
     """The contact that has come to this phase."""
-    found: str = wait_until(lambda: next((row["contact"] for row in box.ctl("show calls") if row["phase"] == phase), ""), f"a call in {phase}", timeout)
+    def look() -> str:
+        return next((str(row["contact"]) for row in box.ctl("show calls") if row["phase"] == phase), "")
+
+    found: str = wait_until(look, f"a call in {phase}", timeout)
     return found
 
 
@@ -69,7 +72,8 @@ def alarms(box: Appliance) -> dict[str, str]:
 
 
 def branchpbx(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "firmware", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    command = [sys.executable, "-m", "firmware", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.fixture
@@ -139,7 +143,9 @@ def test_line_that_is_cut_in_mid_call_ends_it_and_comes_back(appliance: Start) -
     box.world({"do": "exchange", "line": 2, "fault": "cut"})
     record = seen.contact_of(box, "13900139001", 30)
     assert record["evidence"] == "loop-drop"
-    wait_until(lambda: next(row for row in box.ctl("show lines") if row["endpoint"] == "line/2")["available"] == "fault", "the line is at fault")
+    wait_until(
+        lambda: next(row for row in box.ctl("show lines") if row["endpoint"] == "line/2")["available"] == "fault", "the line is at fault"
+    )
     box.world({"do": "exchange", "line": 2, "fault": "cut", "on": False})
     box.world({"do": "hang-up", "person": caller})
     seen.check_at_rest(box)
@@ -151,9 +157,8 @@ def test_line_that_is_cut_in_mid_call_ends_it_and_comes_back(appliance: Start) -
 
 def test_agent_who_never_answers_loses_the_caller_to_the_next_and_is_paused(appliance: Start) -> None:
     """8004's phone rings in vain: the first caller stays at the head, 8002 gets him first, and 8004 is paused after the third miss."""
-    box = appliance(
-        overrides={**STRAIGHT_TO_SALES, "[queues.sales]\nrecord = true": "[queues.sales]\nring_s = 5\nwrap_up_s = 0\nrating = false"}, extra=FAST
-    )
+    short = {"[queues.sales]\nrecord = true": "[queues.sales]\nring_s = 5\nwrap_up_s = 0\nrating = false"}
+    box = appliance(overrides={**STRAIGHT_TO_SALES, **short}, extra=FAST)
     seen.log_in(box, "8004", "102")
     first = call_in(box, "13800000001", 1)
     until_phase(box, "queued")
@@ -207,7 +212,7 @@ def test_caller_may_hang_up_in_every_state(appliance: Start) -> None:
         elif state == "rating":
             sit_at(box, 2, talk=7, times=0)
         caller = call_in(box, number, line, press="" if state in ("greeting", "notice", "menu") else "1@voice,1@voice")
-        speed(box, 400)
+        speed(box, 700)
         until_phase(box, phase, 40)
         if state == "ringing":
             wait_until(lambda: agent_state(box, "8004") == "offered", "8004 is rung")
@@ -294,10 +299,14 @@ def test_stalled_disk_stops_no_call_and_loses_no_record(network: str, tmp_path: 
     subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
     with mounted(tmp_path / "disk", "-o", "loop", str(image)) as disk:
         box = Appliance(disk / "box", bind=network, overrides=STRAIGHT_TO_SALES)
+        (tmp_path / "run").mkdir()
+        (box.state / "run").symlink_to(tmp_path / "run")  # tmpfs on an appliance, and so is what it prints
+        (box.state / "output.log").symlink_to(tmp_path / "output.log")
         box.start()
         frozen = False
         try:
             speed(box, 1500)
+            box.world({"do": "exchange", "line": 1, "release": "polarity+busy"})
             seen.log_in(box, "8004", "102")
             sit_at(box, 2, times=0)
             caller = call_in(box, "13500000001", 1, record=str(tmp_path / "caller.wav"))
@@ -306,13 +315,14 @@ def test_stalled_disk_stops_no_call_and_loses_no_record(network: str, tmp_path: 
             subprocess.run(["fsfreeze", "-f", str(disk)], check=True)
             frozen = True
             before = box.world({"do": "status"})
-            seen.world_sleep(box, 6000)
+            seen.world_sleep(box, 5000)
             assert box.ctl("show calls")[0]["phase"] == "talking"
-            wait_until(lambda: any(kind.startswith("disk") for kind in alarms(box)), "the alarm of the stalled disk", 15)
-            after = box.world({"do": "status"})
-            assert after["underruns"] == before["underruns"], "audio did not arrive in time"
+            late = box.world({"do": "status"})["underruns"] - before["underruns"]
+            assert late == 0, "audio did not arrive in time"
+            speed(box, 1500)
             box.world({"do": "hang-up", "person": caller})
-            wait_until(lambda: not box.ctl("show calls"), "the call is over")
+            wait_until(lambda: not box.ctl("show calls"), "the call is over", 25)
+            wait_until(lambda: any(kind.startswith("stall") for kind in alarms(box)), "the alarm of the stalled disk", 15)
             subprocess.run(["fsfreeze", "-u", str(disk)], check=True)
             frozen = False
             record = seen.contact_of(box, "13500000001", 20)
@@ -399,6 +409,14 @@ def test_world_killed_leaves_sip_calls_alone(appliance: Start, phone: Phone) -> 
     seen.check_at_rest(box)
 
 
+def gone(pid: int) -> bool:
+    """The process ended, whether or not somebody has waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return True
+
+
 def test_parent_killed_leaves_nothing_and_the_next_start_closes_the_calls(appliance: Start) -> None:
     box = appliance(overrides=STRAIGHT_TO_SALES, extra=FAST)
     seen.log_in(box, "8004", "102")
@@ -410,7 +428,7 @@ def test_parent_killed_leaves_nothing_and_the_next_start_closes_the_calls(applia
     assert box.process is not None
     box.process.wait(5)
     for name, pid in pids.items():
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or b"Z" in Path(f"/proc/{pid}/stat").read_bytes().split()[2:3], f"{name} is gone", 10)
+        wait_until(lambda pid=pid: gone(pid), f"{name} is gone", 10)
     box.start()
     record = seen.contact_of(box, "13100000001")
     assert record["cause"] == "system"
