@@ -7,6 +7,7 @@ feed change), and the records. Times are those of the world and of the records; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def kill_core(box: Appliance) -> int:
     return killed
 
 
+def adoptions(box: Appliance, contact: str) -> list[int]:
+    """Unix ms at which a restarted core took the contact over."""
+    return [row["at_ms"] for row in seen.rows(box, "contact_events", contact) if row["kind"] == "adopted"]
+
+
 def check_adopted(box: Appliance, killed: int, calls: int = 1) -> list[str]:
     """Core is back within 2 s of event time and knows the calls; their contact ids."""
     known = [row["contact"] for row in box.ctl("show calls")]  # waits in the control socket until core is back
@@ -41,10 +47,7 @@ def check_adopted(box: Appliance, killed: int, calls: int = 1) -> list[str]:
     assert box.ctl("show status")["adopted"]
     base = seen.wall_base(box)
     for contact in known:
-        adopted = wait_until(
-            lambda contact=contact: [row["at_ms"] for row in seen.rows(box, "contact_events", contact) if row["kind"] == "adopted"],
-            f"{contact} is noted as taken over",
-        )
+        adopted = wait_until(partial(adoptions, box, contact), f"{contact} is noted as taken over")
         assert adopted[-1] - base - killed < BACK_MS
     return known
 

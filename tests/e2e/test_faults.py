@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -428,7 +429,7 @@ def test_parent_killed_leaves_nothing_and_the_next_start_closes_the_calls(applia
     assert box.process is not None
     box.process.wait(5)
     for name, pid in pids.items():
-        wait_until(lambda pid=pid: gone(pid), f"{name} is gone", 10)
+        wait_until(partial(gone, pid), f"{name} is gone", 10)
     box.start()
     record = seen.contact_of(box, "13100000001")
     assert record["cause"] == "system"
