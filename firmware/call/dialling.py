@@ -123,6 +123,8 @@ def _next_emergency(c: Contact, attempt: Attempt) -> bool:
 def _call(c: Contact, attempt: Attempt, endpoint: str) -> None:
     role = "agent" if attempt.agent else "called"
     line = endpoint.startswith("line/")
+    if line and (c.s.kind in (Kind.OUTBOUND, Kind.EMERGENCY) or not c.s.line):
+        c.s.line = endpoint
     caller = Party(c.s.caller.number, c.s.caller.name, c.s.caller.reason)
     if attempt.purpose != "dial" and c.s.transfer is not None and not line:
         by = c.s.transfer.by_endpoint

@@ -23,8 +23,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _COUNT = """UPDATE counters SET value = value + 1
 WHERE name = 'contact' AND EXISTS (SELECT 1 FROM contacts WHERE id = ? AND ended_ms IS NULL)"""
 _CLOSE = """UPDATE contacts SET seq = (SELECT value FROM counters WHERE name = 'contact'), kind = ?, answered_ms = ?, connected_ms = ?,
-ended_ms = ?, called = ?, language = ?, queue = ?, agent = ?, agents = ?, rings = ?, ring_ms = ?, seat_cycles = ?, seat_alert_ms = ?,
-wait_ms = ?, talk_ms = ?, misses = ?, rating = ?, notice = ?, recording = ?, recording_lost = ?, cause = ?, evidence = ?,
+ended_ms = ?, called = ?, line = ?, language = ?, queue = ?, agent = ?, agents = ?, rings = ?, ring_ms = ?, seat_cycles = ?,
+seat_alert_ms = ?, wait_ms = ?, talk_ms = ?, misses = ?, rating = ?, notice = ?, recording = ?, recording_lost = ?, cause = ?, evidence = ?,
 confidence = ?, evidence_detail = ?, first_to_leave = ? WHERE id = ? AND ended_ms IS NULL"""
 _ORPHAN = """UPDATE contacts SET seq = (SELECT value FROM counters WHERE name = 'contact'), ended_ms = ?, cause = 'system',
 evidence = 'adoption', first_to_leave = 'unknown' WHERE id = ? AND ended_ms IS NULL"""
@@ -75,8 +75,8 @@ class CallRecords:
         cycles = -(-state.seat_alert_ms // self._period)
         values = (
             state.kind.value, _moment(state.answered, wall), _moment(state.connected, wall), wall(state.ended), state.called,
-            state.language, state.queue, state.agent, " ".join(state.agents), state.rings, ring_ms, cycles, state.seat_alert_ms,
-            state.wait_ms, talk_ms, state.misses, state.rating, state.notice, " ".join(one.path for one in state.recordings if one.path),
+            state.line, state.language, state.queue, state.agent, " ".join(state.agents), state.rings, ring_ms, cycles,
+            state.seat_alert_ms, state.wait_ms, talk_ms, state.misses, state.rating, state.notice, " ".join(one.path for one in state.recordings if one.path),
             sum(one.lost for one in state.recordings), state.cause.value if state.cause else "", evidence.kind if evidence else "",
             evidence.confidence if evidence else 0.0, evidence.detail if evidence else "", state.first_to_leave.value, state.id,
         )  # fmt: skip
