@@ -228,7 +228,7 @@ class Core:
     async def _listen(self) -> None:
         handover = self._handover
         # Duplicates: what an event loop closes at its end must stay open for the next core.
-        self._udp = SipUdp(handover.sip_udp.dup(), self.phones.receive, self._loop)
+        self._udp = SipUdp(handover.sip_udp.dup(), self._received, self._loop)
         self._tcp = SipTcp(handover.sip_tcp.dup(), self.phones, self._loop)
         await self._tcp.start()
         self._server = Server(self.gate, self.stream, handover.control)
@@ -242,6 +242,10 @@ class Core:
 
     def _dial_check(self, extension: str, digits: str) -> Any:
         return self.calls.dial_check(extension, digits)
+
+    def _received(self, *datagram: Any) -> None:
+        with self.clock.held():
+            self.phones.receive(*datagram)
 
     def _transmit(self, outgoing: Outgoing) -> None:
         if outgoing.transport == "udp":

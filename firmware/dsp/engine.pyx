@@ -4,7 +4,7 @@
 Theory of operation
 -------------------
 `start()` creates four native threads that never touch Python: *tick* (audio, commands, the only writer of the event ring),
-*rtp* (epoll over the sockets), *scan* (line facts) and *file* (recordings). All memory is allocated in `__init__`. Every tick:
+*rtp* (epoll over the sockets; a virtual clock has the tick do this), *scan* (line facts) and *file* (recordings). All memory is allocated in `__init__`. Every tick:
 wait for the block, carry out commands, hear, mix, speak, gather the other threads' events, advance the clock word, wake core.
 In real time a block is finished before the events are gathered; under a virtual clock only after core has handled every
 event and its horizon lies ahead, so that all processes see one time. Without core (its flag is cleared) a virtual clock runs
@@ -173,7 +173,7 @@ cdef void _wall(EngineState* e) noexcept nogil:
 cdef void* _tick_thread(void* arg) noexcept nogil:
     cdef EngineState* e = <EngineState*>arg
     cdef uint64_t one = 1, began, spent, due, last
-    cdef int waited, virtual_clock
+    cdef int waited, virtual_clock, i
     _realtime(e, 50)
     e.due_ns = mono_ns() + BLOCK_NS
     while True:
@@ -192,6 +192,10 @@ cdef void* _tick_thread(void* arg) noexcept nogil:
         if e.world != NULL and load32(&e.world.align_epoch) != e.align_epoch:
             _align(e)
         _dead_man(e)
+        if virtual_clock:
+            _receive_rtp(e, 0)
+            for i in range(e.nrtp):
+                rtp_keys_expire(e, &e.port[TDM_PORTS + i])
         run_commands(e)
         mixer_tick(e)
         if virtual_clock:
@@ -230,32 +234,47 @@ cdef void* _scan_thread(void* arg) noexcept nogil:
     return NULL
 
 
-cdef void* _rtp_thread(void* arg) noexcept nogil:
-    cdef EngineState* e = <EngineState*>arg
+cdef void _receive_rtp(EngineState* e, int wait_ms) noexcept nogil:
+    """Take what has arrived at the RTP sockets, waiting for it at most `wait_ms`."""
     cdef epoll_event ready[64]
     cdef uint8_t data[2048]
     cdef sockaddr_in source
     cdef socklen_t size
     cdef ssize_t n
     cdef int i, k, count
-    cdef uint64_t now, checked = 0
     cdef Port* p
+    count = epoll_wait(e.epoll_fd, ready, 64, wait_ms)
+    if count <= 0:
+        return
+    while swap32(&e.rtp_busy, 1):       # two threads meet here only when the clock has just become a virtual one
+        sleep_until_ns(mono_ns() + 50000)
+    for i in range(count):
+        p = &e.port[ready[i].data.u32]
+        for k in range(BURST):
+            size = sizeof(source)
+            n = recvfrom(p.rtp.fd, data, sizeof(data), MSG_DONTWAIT, &source, &size)
+            if n < 0:
+                break
+            rtp_receive(e, p, data, <int>n, ntohl(source.sin_addr.s_addr), ntohs(source.sin_port))
+    store32(&e.rtp_busy, 0)
+
+
+cdef void* _rtp_thread(void* arg) noexcept nogil:
+    """Real time: datagrams on arrival. A virtual clock lets the tick take them, so that none comes later than it was sent."""
+    cdef EngineState* e = <EngineState*>arg
+    cdef int i
+    cdef uint64_t now, checked = 0
     _realtime(e, 45)
     while not load32(&e.stop):
-        count = epoll_wait(e.epoll_fd, ready, 64, 50)
-        for i in range(count):
-            p = &e.port[ready[i].data.u32]
-            for k in range(BURST):
-                size = sizeof(source)
-                n = recvfrom(p.rtp.fd, data, sizeof(data), MSG_DONTWAIT, &source, &size)
-                if n < 0:
-                    break
-                rtp_receive(e, p, data, <int>n, ntohl(source.sin_addr.s_addr), ntohs(source.sin_port))
+        if seam_virtual(e):
+            sleep_until_ns(mono_ns() + 20000000)
+            continue
+        _receive_rtp(e, 50)
         now = mono_ns()
         if now - checked > 50000000:
             checked = now
             for i in range(e.nrtp):
-                rtp_keys_expire(e, &e.port[TDM_PORTS + i], now)
+                rtp_keys_expire(e, &e.port[TDM_PORTS + i])
     return NULL
 
 

@@ -5,7 +5,7 @@ from firmware.dsp.state cimport EngineState, Port, RtpPort
 
 cdef void rtp_reset_sender(EngineState* e, RtpPort* r) noexcept nogil
 cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint32_t ip, int udp_port) noexcept nogil
-cdef void rtp_keys_expire(EngineState* e, Port* p, uint64_t now_ns) noexcept nogil
+cdef void rtp_keys_expire(EngineState* e, Port* p) noexcept nogil
 cdef void rtp_send_block(EngineState* e, Port* p, const short* samples) noexcept nogil
 cdef int rtp_send_key(EngineState* e, Port* p, char digit, uint32_t ts, int duration, int marker, int end) noexcept nogil
 cdef void rtp_take_packets(EngineState* e, Port* p) noexcept nogil

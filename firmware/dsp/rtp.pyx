@@ -24,6 +24,7 @@ from firmware.dsp.abi cimport *
 from firmware.dsp.emit cimport emit_from
 from firmware.dsp.g711 cimport g711_decode, g711_encode
 from firmware.dsp.jitter cimport jitter_put
+from firmware.dsp.seam cimport seam_virtual
 from firmware.dsp.state cimport *
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -136,6 +137,11 @@ cdef void _end_key(EngineState* e, Port* p) noexcept nogil:
         emit_from(e, &e.rtp_lane, EVT_DIGIT, p.id, <int64_t>load64(&e.tick) * 10, &d, sizeof(d))
 
 
+cdef uint64_t _clock_ns(EngineState* e) noexcept nogil:
+    """Time as the telephones have it: real time, or that of the virtual clock."""
+    return load64(&e.tick) * 10000000 if seam_virtual(e) else mono_ns()
+
+
 cdef void _key(EngineState* e, Port* p, uint32_t ts, const uint8_t* data, int n) noexcept nogil:
     cdef RtpReceive* x = &p.rtp.rx
     cdef int code = data[0]
@@ -158,15 +164,19 @@ cdef void _key(EngineState* e, Port* p, uint32_t ts, const uint8_t* data, int n)
         store32(&p.rtp.key_now, <uint32_t>x.key)
     if duration > x.key_duration:
         x.key_duration = duration
-    x.key_ns = mono_ns()
+    x.key_ns = _clock_ns(e)
     if data[1] & 0x80:
         _end_key(e, p)
 
 
-cdef void rtp_keys_expire(EngineState* e, Port* p, uint64_t now_ns) noexcept nogil:
-    """End a key whose end packets were all lost; called every 50 ms."""
+cdef void rtp_keys_expire(EngineState* e, Port* p) noexcept nogil:
+    """End a key whose end packets were all lost; called at least every 50 ms."""
     cdef RtpReceive* x = &p.rtp.rx
-    if x.key_active and now_ns > x.key_ns and now_ns - x.key_ns > 200000000:
+    cdef uint64_t now_ns
+    if not x.key_active:
+        return
+    now_ns = _clock_ns(e)
+    if now_ns > x.key_ns and now_ns - x.key_ns > 200000000:
         _end_key(e, p)
 
 

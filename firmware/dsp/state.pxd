@@ -318,6 +318,7 @@ cdef struct EngineState:
     int32_t sums[64][80]
     int members[64]
     uint32_t scan_busy
+    uint32_t rtp_busy
     uint32_t relay_turn         # odd while the RTP thread forwards
     uint32_t random
     event_lane scan_lane

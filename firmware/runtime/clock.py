@@ -17,7 +17,8 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 TICK_MS = 10
@@ -165,6 +166,17 @@ class EngineClock:
     def deadline(self) -> int | None:
         """Engine time of the next timer."""
         return self._timers.deadline()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Something from outside is being handled: a virtual clock stands still meanwhile (real time does not)."""
+        self._ring.set_horizon(0)
+        before, self._running = self._running, True
+        try:
+            yield
+        finally:
+            self._running = before
+            self._publish()
 
     def _publish(self) -> None:
         at = self._timers.deadline()

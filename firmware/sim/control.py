@@ -94,6 +94,7 @@ class Control:
         self.town = town
         self.path = path
         self.clients: list[Client] = []
+        self.director: Client | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -117,6 +118,9 @@ class Control:
         self.town.world.poll(client)
 
     def forget(self, client: Client) -> None:
+        if client is self.director:
+            self.director = None
+            self.town.world.directed = False
         self.town.world.unpoll(client)
         if client in self.clients:
             self.clients.remove(client)
@@ -156,11 +160,17 @@ class Control:
         if not request.get("wait"):
             return {"person": person.ident}
 
+        world = self.town.world
+        world.waits += 1
+
         def waiting() -> Script:
-            yield Until(lambda: person.done, 0, 100)
+            try:
+                yield Until(lambda: person.done, 0, 100)
+            finally:
+                world.waits -= 1
             client.send({"ok": True, "person": person.ident, "result": person.facts()})
 
-        self.town.world.spawn(f"wait-{person.ident}", waiting())
+        world.spawn(f"wait-{person.ident}", waiting())
         return None
 
     # --- requests ---------------------------------------------------------------------------------------------------------
@@ -227,7 +237,20 @@ class Control:
 
     def sleep(self, client: Client, request: Request) -> None:
         """Reply after so many ms of the world's time."""
-        self.town.world.after(int(request["ms"]), lambda: client.send({"ok": True, "now_ms": self.town.world.now}))
+        world = self.town.world
+
+        def over() -> None:
+            world.waits -= 1
+            client.send({"ok": True, "now_ms": world.now})
+
+        world.after(int(request["ms"]), over)
+        world.waits += 1
+
+    def direct(self, client: Client, request: Request) -> Reply:
+        """From now on this client directs: time passes only while somebody waits (`sleep`, or a call with `wait`)."""
+        self.director = client if request.get("on", True) else None
+        self.town.world.directed = self.director is not None
+        return {}
 
     def partners(self, client: Client, request: Request) -> Reply:
         """The tones that people who are called outside listen for."""
@@ -392,7 +415,7 @@ REQUESTS: dict[str, Callable[[Control, Client, Request], Reply | None]] = {
     "status": Control.status, "call": Control.call, "hang-up": Control.hang_up, "press": Control.press,
     "observations": Control.observations, "results": Control.results, "tape": Control.tape,
     "watch": Control.watch, "speed": Control.speed, "stop": Control.stop,
-    "sleep": Control.sleep,
+    "sleep": Control.sleep, "direct": Control.direct,
     "partners": Control.partners, "pause": Control.pause, "number": Control.number,
     "exchange": Control.exchange, "phone": Control.phone, "softphone": Control.softphone,
 }  # fmt: skip

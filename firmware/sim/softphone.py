@@ -2,7 +2,7 @@
 
 Theory of operation. One `Softphone` is one registered extension with one call at a time (a second INVITE gets 486). Messages are
 parsed and built here, by code the product does not share. Timers (retransmission, 180 to 200, RTP pacing) are world timers, so
-the phone runs as fast as the world does. Audio is in `rtpside.py`.
+the phone runs as fast as the world does; a virtual clock waits until what was sent has been read. Audio is in `rtpside.py`.
 Invariants: each request of ours is answered or given up after 64*T1; after the end of a call nothing of it is sent but answers;
 a number or keys that would reach an emergency number raise `EmergencyRefused` unless the phone is told that it is a drill.
 """
@@ -399,6 +399,7 @@ class Softphone:
 
     def _send(self, message: Message) -> None:
         self._sip.send(message.raw(), self.server)
+        self.world.hold_for(self.server)
 
     def _answer(
         self, request: Message, status: int, reason: str, to: str = "", extra: list[tuple[str, str]] | None = None, body: bytes = b""

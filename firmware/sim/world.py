@@ -4,6 +4,9 @@ Theory of operation. The only clock is the number of delivered blocks (10 ms eac
 absolute deadline of CLOCK_MONOTONIC; at any other speed the next block waits until media has ticked the previous one and,
 unless the speed is 0, until its own (scaled) deadline. Everything that happens in the world is a timer, a script (a generator that
 yields a wait) or a raised flag of a wire, all run between `Segment.begin` and `Segment.finish`, so one seed gives one day.
+What happens outside the blocks holds the virtual clock, so that a slow machine makes a slow day and no other one: a SIP message that its
+receiver has not read yet (`hold_for`, at most `UNREAD_NS` of real time), and, while the world is *directed*, a director who is not
+waiting for anything (`waits` counts who is).
 Invariants: nothing here sleeps but `run`; every observation carries the world's milliseconds; Python runs per block only a
 few lines while nobody does anything.
 """
@@ -13,9 +16,12 @@ from __future__ import annotations
 import heapq
 import logging
 import select
+import socket
+import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from firmware.sim.wire import Segment, Wire
@@ -25,6 +31,7 @@ BLOCK_MS = 10
 BLOCK_NS = 10_000_000
 POLL_MS = 20
 HISTORY = 20000
+UNREAD_NS = 500_000_000
 
 
 class Timer:
@@ -72,6 +79,18 @@ class Task:
             self.script.close()
 
 
+def unread(address: tuple[str, int]) -> bool:
+    """Whether datagrams wait at a UDP socket of this machine that is bound to `address` or to its port (Linux's table of sockets)."""
+    host, port = socket.inet_aton(address[0]), address[1]
+    places = {f"{int.from_bytes(place, sys.byteorder):08X}:{port:04X}" for place in (host, bytes(4))}
+    try:
+        rows = Path("/proc/self/net/udp").read_text("ascii").splitlines()[1:]
+    except OSError:
+        return False
+    fields = (row.split() for row in rows)
+    return any(field[1] in places and int(field[4].partition(":")[2], 16) > 0 for field in fields)
+
+
 class Pollable(Protocol):
     """A socket owner that the world polls between blocks."""
 
@@ -92,6 +111,9 @@ class World:
         self.each_block: list[Callable[[int], None]] = []
         self.paused_ms = 0
         self.xruns = 0
+        self.directed = False
+        self.waits = 0
+        self._unread: dict[tuple[str, int], int] = {}
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = 0
         self._handlers: dict[int, Callable[[int], None]] = {}
@@ -172,6 +194,10 @@ class World:
         """Fault: deliver nothing for `ms` of real time, as a card whose clock stopped would."""
         self.paused_ms += ms
 
+    def hold_for(self, address: tuple[str, int]) -> None:
+        """Something was sent to this UDP address: a virtual clock waits until it was read."""
+        self._unread[address] = time.monotonic_ns() + UNREAD_NS
+
     # --- run --------------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
@@ -216,6 +242,8 @@ class World:
                 deadline = time.monotonic_ns()
             if self.segment.speed != speed:
                 speed, deadline = self.segment.speed, time.monotonic_ns()
+            while self.directed and not self.waits and not self.stopping:
+                self.serve(0.05)
             self.step()
             if speed == 100:
                 deadline += BLOCK_NS
@@ -255,6 +283,10 @@ class World:
         if self.segment.ticked > self.segment.block:  # media went on without us
             self.segment.realign()
         self.serve(0.0)
+        while self._unread and not self.stopping:
+            now = time.monotonic_ns()
+            self._unread = {address: limit for address, limit in self._unread.items() if now < limit and unread(address)}
+            self.serve(0.0005 if self._unread else 0.0)
 
     def _sit_out(self) -> None:
         self.observe("world-paused", ms=self.paused_ms)

@@ -6,15 +6,12 @@ and commits the events of that tick as core would. Nothing sleeps on the wall cl
 
 from __future__ import annotations
 
-import array
 import ctypes
-import fcntl
 import mmap
 import os
 import platform
 import socket
 import struct
-import termios
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -142,7 +139,6 @@ class Stage:
             at = block % 16
             for work in self.each:
                 work(block)
-            self._settle_rtp()
             for slot, source in self.captures.items():
                 world.capture[at, slot] = source(block * 80)
             for slot, fact in self.facts.items():
@@ -152,18 +148,6 @@ class Stage:
             world.wait_ticked(block + 1, self.gather)
             self.played.append(world.playback[at].copy())
         self.gather()
-
-    def _settle_rtp(self) -> None:
-        """Until the RTP thread has taken what lies in the sockets."""
-        waiting = array.array("i", [0])
-        deadline = time.monotonic() + 5
-        for one in self.sockets:
-            while True:
-                fcntl.ioctl(one.fileno(), termios.FIONREAD, waiting)
-                if waiting[0] == 0:
-                    break
-                assert time.monotonic() < deadline, "the RTP thread takes nothing"
-                os.sched_yield()
 
     def heard(self, slot: int, first: int, n: int) -> Samples:
         """What slot played in n blocks from block `first` of this stage."""
