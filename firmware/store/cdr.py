@@ -76,8 +76,9 @@ class CallRecords:
         values = (
             state.kind.value, _moment(state.answered, wall), _moment(state.connected, wall), wall(state.ended), state.called,
             state.line, state.language, state.queue, state.agent, " ".join(state.agents), state.rings, ring_ms, cycles,
-            state.seat_alert_ms, state.wait_ms, talk_ms, state.misses, state.rating, state.notice, " ".join(one.path for one in state.recordings if one.path),
-            sum(one.lost for one in state.recordings), state.cause.value if state.cause else "", evidence.kind if evidence else "",
+            state.seat_alert_ms, state.wait_ms, talk_ms, state.misses, state.rating, state.notice,
+            " ".join(one.path for one in state.recordings if one.path), sum(one.lost for one in state.recordings),
+            state.cause.value if state.cause else "", evidence.kind if evidence else "",
             evidence.confidence if evidence else 0.0, evidence.detail if evidence else "", state.first_to_leave.value, state.id,
         )  # fmt: skip
         self._db.transaction([self._opening(state, wall), (_COUNT, (state.id,)), (_CLOSE, values)])
