@@ -20,6 +20,9 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim.client import WorldClient
 
+SETTLE_MS = 150
+SILENCE_DBM0 = -75.0
+
 
 def main(argv: list[str]) -> int:
     """Run one sub-command."""
@@ -66,9 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     phone = commands.add_parser(
         "phone", parents=[common, drill], help="analog phone N: off-hook, dial, press, answer, flash, hang-up, say, record"
     )
-    phone.add_argument("phone", type=int, metavar="N")
+    phone.add_argument("phone", type=int, metavar="N", help="number of the jack, 1 to 4")
     phone.add_argument(
-        "what", choices=("off-hook", "dial", "press", "answer", "leave", "flash", "hang-up", "say", "quiet", "record", "status")
+        "what",
+        metavar="WHAT",
+        choices=("off-hook", "dial", "press", "answer", "leave", "flash", "hang-up", "say", "quiet", "record", "status"),
+        help="off-hook, dial NUMBER, press KEYS, answer, leave, flash [MS], hang-up, say WHAT, quiet, record [FILE], status",
     )
     phone.add_argument("value", nargs="?", default="", help="number, keys, sound, flash time in ms or WAV file")
     phone.add_argument("--pulse", action="store_true")
@@ -80,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     phone.set_defaults(action=_phone)
 
     exchange = commands.add_parser("exchange", parents=[common], help="settings and faults of a PSTN line")
-    exchange.add_argument("line", type=int, metavar="LINE")
+    exchange.add_argument("line", type=int, metavar="LINE", help="number of the line; alone it shows the line")
     exchange.add_argument(
         "fault",
         nargs="?",
@@ -113,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     hang_up.set_defaults(action=_hang_up)
     speed = commands.add_parser("speed", parents=[common], help="speed in percent of real time")
     speed.add_argument("percent", type=int)
-    speed.set_defaults(action=lambda o: _print(WorldClient(o.state).ask("speed", percent=o.percent)))
+    speed.set_defaults(action=_speed)
 
     run = commands.add_parser("run", parents=[common], help="start an appliance with its world and show it")
     run.add_argument("--config", type=Path, default=None, metavar="FILE", help="site file (default: the demo branch)")
@@ -143,12 +149,18 @@ def _print(answer: Any) -> int:
     return 0
 
 
-def _person(options: argparse.Namespace, answer: dict[str, Any]) -> int:
+def _where(options: argparse.Namespace) -> str:
+    """How the folder is named again in the next command."""
+    return "" if options.state == Path(os.environ.get("BRANCHPBX_STATE") or "state") else f" --state {options.state}"
+
+
+def _person(options: argparse.Namespace, answer: dict[str, Any], does: str) -> int:
     if options.json:
         return _print(answer)
     result = answer.get("result")
     if result is None:
-        sys.stdout.write(f"{answer['person']} is on the way; `branchpbx sim watch` tells, `branchpbx sim results` afterwards\n")
+        where = _where(options)
+        sys.stdout.write(f"{answer['person']} {does}; `branchpbx sim watch{where}` tells more, `branchpbx sim results{where}` afterwards\n")
         return 0
     talked = (result["ended"] - result["answered"]) / 1000 if result["answered"] >= 0 else 0.0
     sys.stdout.write(
@@ -178,7 +190,8 @@ def _call(options: argparse.Namespace) -> int:
         "wait": options.wait,
         "drill": options.emergency_drill,
     }
-    return _person(options, WorldClient(options.state).ask("call", timeout=None if options.wait else 10.0, **facts))
+    answer = WorldClient(options.state).ask("call", timeout=None if options.wait else 10.0, **facts)
+    return _person(options, answer, f"calls line {options.to_line} from {options.number or 'a number that is not sent'}")
 
 
 def _phone(options: argparse.Namespace) -> int:
@@ -190,24 +203,31 @@ def _phone(options: argparse.Namespace) -> int:
     elif options.what == "say":
         facts["what"] = options.value if options.value.startswith(("tone:", "speech:")) else str(Path(options.value).absolute())
     elif options.what == "flash" and options.value:
+        if not options.value.isdigit():
+            raise PbxError(f"flash {options.value!r}: the time is a number of ms, such as 300")
         facts["ms"] = int(options.value)
     elif options.what == "record" and options.value:
         facts["path"] = str(Path(options.value).absolute())
     elif options.what == "answer":
         facts |= {"after": options.after, "talk": options.talk, "say": options.say, "times": options.times}
-    answer = WorldClient(options.state).ask("phone", timeout=None if options.wait else 10.0, **facts)
+    world = WorldClient(options.state)
+    answer = world.ask("phone", timeout=None if options.wait else 10.0, **facts)
     if "person" in answer:
-        return _person(options, answer)
+        return _person(options, answer, f"dials {options.value} on phone {options.phone}")
+    if options.what in ("off-hook", "hang-up", "press", "flash") and "phone" in answer:
+        world.ask("sleep", ms=SETTLE_MS)  # until the hook has moved
+        answer = world.ask("phone", phone=options.phone, action="status")
     if options.json:
         return _print(answer)
     if "seat" in answer:
-        sys.stdout.write(f"somebody sits at phone {options.phone} and will answer\n")
+        calls = "every call" if not options.times else "one call" if options.times == 1 else f"{options.times} calls"
+        sys.stdout.write(f"somebody sits at phone {options.phone} and will answer {calls}\n")
         return 0
     shown = answer["phone"]
     hook = "off-hook" if shown["lifted"] else "ringing" if shown["ringing"] else "on-hook"
     sys.stdout.write(
-        f"phone {shown['phone']}: {hook}, {shown['volts']} V, {shown['milliamps']} mA, rings {shown['rings']}, "
-        f"hears {shown['level_dbm0']} dBm0\n"
+        f"phone {shown['phone']}: {hook}, {shown['volts']} V, {shown['milliamps']} mA, rang {shown['rings']} times, "
+        + (f"hears {shown['level_dbm0']} dBm0\n" if shown["level_dbm0"] > SILENCE_DBM0 else "hears nothing\n")
     )
     return 0
 
@@ -224,7 +244,11 @@ def _exchange(options: argparse.Namespace) -> int:
         facts["erl_db"] = options.erl
     if options.echo_delay is not None:
         facts["echo_delay_ms"] = options.echo_delay
-    answer = WorldClient(options.state).ask("exchange", **facts)
+    world = WorldClient(options.state)
+    answer = world.ask("exchange", **facts)
+    if len(facts) > 1:
+        world.ask("sleep", ms=SETTLE_MS)  # until the line is as it was told to be
+        answer = world.ask("exchange", line=options.line)
     if options.json:
         return _print(answer)
     sys.stdout.write(_line_text(answer["line"]) + "\n")
@@ -240,6 +264,7 @@ def _number(options: argparse.Namespace) -> int:
         hang_up_after=options.hang_up_after,
         say=options.say,
     )
+    sys.stdout.write(f"{options.number}: {options.kind} from now on\n")
     return 0
 
 
@@ -285,6 +310,17 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _hang_up(options: argparse.Namespace) -> int:
     WorldClient(options.state).ask("hang-up", person=options.person)
+    sys.stdout.write(f"{options.person} hangs up\n")
+    return 0
+
+
+def _speed(options: argparse.Namespace) -> int:
+    if not 0 <= options.percent <= 100_000:
+        raise PbxError(f"{options.percent} percent: give 100 for real time, 0 for as fast as possible, at most 100000")
+    answer = WorldClient(options.state).ask("speed", percent=options.percent)
+    if options.json:
+        return _print(answer)
+    sys.stdout.write(f"speed {answer['percent']} % of real time\n")
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,30 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim.exchange import Subscriber
 from firmware.sim.people import AnswerPlan, CallPlan, Person, read_presses, save_wav
-from firmware.sim.signal import dtmf, sound
+from firmware.sim.signal import Source, dtmf, sound
 from firmware.sim.town import Town
 from firmware.sim.world import Script, Until
 
 LIMIT = 1 << 20
 Request = dict[str, Any]
 Reply = dict[str, Any]
+
+
+def _keys(request: Request, name: str, what: str) -> str:
+    """Keys that a telephone has; "," is a pause, "!" alone a hook flash."""
+    keys = str(request.get(name, ""))
+    if not keys or (keys != "!" and not set(keys.upper()) <= set("0123456789*#ABCD,")):
+        raise ValueError(f"{keys!r}: name the keys {what}, 0-9 * # A-D, such as 102 or *43")
+    return keys
+
+
+def _sound(text: str) -> Source:
+    """What is to be said; ValueError with what may be."""
+    try:
+        return sound(text)
+    except (OSError, ValueError, EOFError, wave.Error) as error:
+        why = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+        raise ValueError(f"{text}: {why}; say tone:440, speech:20 or a WAV file (8 kHz, mono, 16 bit)") from error
 
 
 def _ms(request: Request, name: str, default: float = 0.0) -> int:
@@ -182,8 +200,10 @@ class Control:
         number = str(request.get("from", "13800138000"))
         if number in self.town.country.emergency and not request.get("drill"):
             raise PbxError(f"{number} is an emergency number: add --emergency-drill to let the centre call back")
-        if request.get("say"):
-            sound(str(request["say"]))
+        if not set(number) <= set("0123456789+*#"):
+            raise ValueError(f"{number!r} is no telephone number: digits, and + in front")
+        if request.get("say") and not str(request["say"]).startswith("turn:"):
+            _sound(str(request["say"]))
         plan = CallPlan(
             number, int(request.get("line", 1)), str(request.get("caller_id", "fsk")), str(request.get("name", "")),
             str(request.get("reason", "")), read_presses(str(request.get("press", ""))), str(request.get("say", "")),
@@ -271,7 +291,7 @@ class Control:
             raise PbxError(f"{number} is an emergency number: its behaviour cannot be changed")
         say = str(request.get("say", "speech:4"))
         if not say.startswith("turn:"):
-            sound(say)
+            _sound(say)
         self.town.exchange.directory.entries[number] = Subscriber(
             str(request.get("kind", "answer")), int(1000 * float(request.get("answer_after", 3))), say,
             int(1000 * float(request.get("hang_up_after", 0))),
@@ -312,18 +332,18 @@ class Control:
         if action == "off-hook":
             phone.lift()
         elif action == "hang-up":
-            self.town.leave(f"desk-{phone.number}")
-            phone.hang_up()
+            self.town.put_down(phone.number)
         elif action == "flash":
             phone.flash(int(request.get("ms", 300)))
         elif action == "dial":
             person = self.town.dial(
                 phone.number,
-                str(request["number"]),
+                _keys(request, "number", "to dial"),
                 pulse=bool(request.get("pulse")),
                 drill=drill,
                 talk_ms=int(1000 * float(request.get("talk", 0))),
                 tone_hz=float(request.get("tone_hz", 0)),
+                say=str(request.get("say", "")),
                 stay=bool(request.get("stay", not request.get("wait"))),
                 partners_hz=tuple(map(float, request.get("partners_hz", ()))),
                 presses=read_presses(str(request.get("keys", ""))),
@@ -331,8 +351,10 @@ class Control:
             return self._person(client, person, request)
         elif action == "press":
             phone.drill = drill
-            phone.press(str(request["keys"]))
+            phone.press(_keys(request, "keys", "to press"))
         elif action == "answer":
+            if request.get("say") and not str(request["say"]).startswith("turn:"):
+                _sound(str(request["say"]))
             plan = AnswerPlan(
                 int(1000 * float(request.get("after", 3))),
                 float(request.get("tone_hz", 0)),
@@ -347,7 +369,7 @@ class Control:
         elif action == "leave":
             self.town.leave(f"desk-{phone.number}")
         elif action == "say":
-            phone.say(sound(str(request["what"])))
+            phone.say(_sound(str(request["what"])))
         elif action == "quiet":
             phone.wire.mouth.stop()
         elif action == "record":
@@ -384,6 +406,7 @@ class Control:
                 keys,
                 talk_ms=int(1000 * float(request.get("talk", 0))),
                 tone_hz=float(request.get("tone_hz", 0)),
+                say=str(request.get("say", "")),
                 partners_hz=tuple(map(float, request.get("partners_hz", ()))),
                 presses=read_presses(str(request.get("keys", ""))),
                 drill=bool(request.get("drill")),

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import firmware
+from firmware.config.schema.calls import OutboundRoute
 from firmware.errors import PbxError
 from firmware.sim.client import ClientError, ProductClient, WorldClient
 from firmware.sim.picture import Facts, code_list, default_codes, frame, minutes, reach_text
@@ -126,13 +127,12 @@ class View:
         assert self.product is not None
         for line in self.product.ask("show configuration", under="features"):
             words = str(line).split()
-            if len(words) == 4:
-                self.facts.codes[words[2]] = words[3].strip('"')
-        for line in self.product.ask("show configuration", under="outbound"):
-            words = str(line).split()
-            if words[-2:-1] == ["prefix"]:
-                self.facts.outside = words[-1].strip('"') + "…"
-                break
+            if len(words) == 3:
+                self.facts.codes[words[1].removeprefix("features.")] = words[2].strip('"')
+        route = [str(line).split() for line in self.product.ask("show configuration", under="outbound[0]")]
+        if route:
+            named = [words[2].strip('"') for words in route if words[1:2] == ["outbound[0].prefix"] and len(words) > 2]
+            self.facts.outside = (named[0] if named else OutboundRoute().prefix) + "…"
 
     def call(self, language: str) -> str:
         """Let somebody in town call on a line that is free; what is to be said about it."""

@@ -37,7 +37,7 @@ class AnalogPhone:
         self.ring_ended = -1
         self.display: dict[str, str] = {}
         self.display_errors = 0
-        self.keyed = ""
+        self.keyed: list[str] = []  # what was keyed since the handset was lifted, at each go
         self.lifted_at = -1
         self.hung_up_at = -1
         self.loop_open_at = -1
@@ -109,7 +109,7 @@ class AnalogPhone:
     def lift(self) -> None:
         """Take the handset off."""
         if not self.wire.lifted:
-            self.keyed = ""
+            self.keyed = []
             self.lifted_at = self.world.now
             self.wire.ear.restart()
             self.wire.ear.listening = True
@@ -123,12 +123,12 @@ class AnalogPhone:
             self.wire.hook([(False, 1)])
             self.world.observe("phone-hung-up", phone=self.number)
         self.wire.ear.listening = bool(self.wire.ear.recording)
-        self.keyed = ""
+        self.keyed = []
 
     def flash(self, ms: int = 300) -> None:
         """Press the hook for a moment."""
-        self._need_lifted("flash")
-        self.keyed = ""
+        self._need_lifted("flash the hook")
+        self.keyed = []
         self.wire.hook([(False, ms), (True, 1)])
         self.world.observe("phone-flash", phone=self.number, ms=ms)
 
@@ -138,7 +138,7 @@ class AnalogPhone:
             self.flash()
             return 300
         self._guard(keys)
-        self._need_lifted("keys")
+        self._need_lifted("press keys")
         source = dtmf(keys, on_ms=on_ms, off_ms=off_ms)
         self.wire.mouth.play(source)
         self.world.observe("phone-keys", phone=self.number, keys=keys)
@@ -178,14 +178,20 @@ class AnalogPhone:
             raise ValueError(f"phone {self.number} is on-hook: lift it before you {what}")
 
     def refuse_emergency(self, keys: str, *, fresh: bool = False) -> None:
-        """Raise `EmergencyRefused` when these keys, after those keyed before (unless `fresh`), reach an emergency number."""
-        number = emergency_in(keys if fresh else self.keyed + keys, self.country.emergency)
-        if number and not self.drill:
-            raise EmergencyRefused(f"phone {self.number} would dial the emergency number {number}: add --emergency-drill if you mean it")
+        """Raise `EmergencyRefused` when these keys, after those keyed before (unless `fresh`), reach an emergency number.
+
+        Earlier keys may not have been heard (another sound took their place), so the last goes are looked at without them, too.
+        """
+        goes = [keys] if fresh else [*self.keyed, keys]
+        for at in range(len(goes)):
+            number = emergency_in("".join(goes[at:]), self.country.emergency)
+            if number and not self.drill:
+                who = f"phone {self.number} would dial the emergency number {number}"
+                raise EmergencyRefused(f"{who}: add --emergency-drill if you mean it")
 
     def _guard(self, keys: str) -> None:
         self.refuse_emergency(keys)
-        self.keyed += keys
+        self.keyed.append(keys)
 
     def facts(self) -> dict[str, Any]:
         """Plain data for `sim status`."""

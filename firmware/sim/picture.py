@@ -116,7 +116,8 @@ def _head(facts: Facts, language: str, columns: int) -> list[Line]:
     for row in facts.rows("emergencies"):
         notice = clean(row.get("zh" if language == "zh" else "en"))
         lines.append(pad([(f" {text['emergency']}  {notice}  {minutes(row.get('seconds', 0))} ", "emergency")], columns))
-    lines += [pad([(f" {clean(alarm)} ", "alarm")], columns) for alarm in status.get("alarms", [])]
+    told = {row.get("en") for row in facts.rows("emergencies")}
+    lines += [pad([(f" {clean(alarm)} ", "alarm")], columns) for alarm in status.get("alarms", []) if alarm not in told]
     if facts.trouble:
         lines.append(pad([(f" {text['lost'].format(why=clean(facts.trouble))} ", "alarm")], columns))
     return lines

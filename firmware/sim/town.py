@@ -32,6 +32,7 @@ class Town:
         self.people: dict[str, Person] = {}
         self.tasks: dict[str, Task] = {}
         self.softphones: dict[str, Softphone] = {}
+        self.dialling: dict[int, Task] = {}
         self.exchange = Exchange(self.world, self.country, lines, self._outside_answers)
         self.phones = {n: AnalogPhone(self.world, n, PhoneWire(FXS_FIRST_SLOT + n - 1), self.country) for n in range(1, phones + 1)}
         self._count = 0
@@ -101,6 +102,18 @@ class Town:
         if task is not None:
             task.stop()
 
+    def put_down(self, number: int) -> None:
+        """Whoever dials or talks at an analog phone hangs up; who sits there leaves."""
+        phone = self.phone(number)
+        self.leave(f"desk-{number}")
+        task = self.dialling.pop(number, None)
+        if task is not None and not task.done:
+            task.stop()
+            person = self.people.get(task.name)
+            if person is not None and not person.done:
+                person.ended, person.ended_by, person.done = self.world.now, "me", True
+        phone.hang_up()
+
     def add_softphone(self, extension: str, secret: str, server: tuple[str, int], host: str) -> Softphone:
         """Plug in a SIP phone and let it register."""
         if extension in self.softphones:
@@ -119,17 +132,22 @@ class Town:
         drill: bool = False,
         talk_ms: int = 0,
         tone_hz: float = 0.0,
+        say: str = "",
         stay: bool = False,
         partners_hz: tuple[float, ...] = (),
         presses: tuple[Press, ...] = (),
     ) -> Person:
         """Somebody lifts analog phone `number`, waits for dial tone, dials and (unless `stay`) talks until the end."""
         phone = self.phone(number)
+        busy = self.dialling.get(number)
+        if busy is not None and not busy.done:
+            raise PbxError(f"somebody dials on phone {number} just now: wait, or end it with `branchpbx sim phone {number} hang-up`")
         phone.drill = drill
         phone.refuse_emergency(keys, fresh=not phone.lifted)
         person = self.person("phone", str(number))
-        plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz, keys=presses)
+        plan = AnswerPlan(tone_hz=tone_hz, say=say, talk_ms=talk_ms, partners_hz=partners_hz, keys=presses)
         self.start(person.ident, _dialler(self.world, phone, keys, pulse, plan, person, self.country.busy_freqs[0], stay))
+        self.dialling[number] = self.tasks[person.ident]
         return person
 
     def dial_soft(
@@ -139,6 +157,7 @@ class Town:
         *,
         talk_ms: int = 0,
         tone_hz: float = 0.0,
+        say: str = "",
         partners_hz: tuple[float, ...] = (),
         presses: tuple[Press, ...] = (),
         drill: bool = False,
@@ -148,7 +167,7 @@ class Town:
         phone.drill = drill
         phone.refuse_emergency(keys)
         person = self.person("softphone", extension)
-        plan = AnswerPlan(tone_hz=tone_hz, talk_ms=talk_ms, partners_hz=partners_hz, keys=presses)
+        plan = AnswerPlan(tone_hz=tone_hz, say=say, talk_ms=talk_ms, partners_hz=partners_hz, keys=presses)
         self.start(person.ident, _soft_dialler(self.world, phone, keys, plan, person))
         return person
 

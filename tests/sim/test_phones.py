@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from firmware.errors import PbxError
 from firmware.sim.callerid import fsk_message
 from firmware.sim.hearing import Ear
 from firmware.sim.people import AnswerPlan
@@ -133,3 +134,27 @@ def test_somebody_at_a_desk_answers_talks_and_leaves_at_busy_tone() -> None:
     assert (person.rings, person.ended_by) == (1, "far")
     assert person.partners["700"] == pytest.approx(-16.0, abs=0.3)
     assert len(tape) > 0
+
+
+def test_keys_that_others_silenced_do_not_hide_an_emergency_number() -> None:
+    box = Box()
+    phone = box.town.phone(1)
+    phone.lift()
+    box.run(50)
+    phone.press("102")
+    phone.say(ToneSource([((440.0,), -16.0, 0.0)]))  # takes the place of the keys before they sounded
+    with pytest.raises(EmergencyRefused):
+        phone.press("110")
+    phone.press("62001110")  # only ends like one
+
+
+def test_one_person_dials_on_a_phone_at_a_time() -> None:
+    box = Box()
+    first = box.town.dial(1, "102", stay=True)
+    with pytest.raises(PbxError, match="sim phone 1 hang-up"):
+        box.town.dial(1, "103", stay=True)
+    box.town.put_down(1)
+    assert first.done
+    box.run(100)
+    assert not box.town.phone(1).lifted
+    assert box.town.dial(1, "103", stay=True).ident
