@@ -388,7 +388,7 @@ class LinePort:
             battery=fxo.battery if fxo else None,
             volts=round(self.volts, 1),
             reversed=bool(fxo and fxo.reversed),
-            milliamps=self.milliamps,
+            milliamps=round(self.milliamps, 1),
             off_hook=fxo.off_hook if fxo else machine.state.hook.off_hook if isinstance(machine, Fxs) else False,
             caller=self.caller,
             called=self.called,

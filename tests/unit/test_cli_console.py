@@ -24,7 +24,7 @@ from firmware.control.stream import EventStream
 from firmware.runtime.alarms import Alarms
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import ManualClock
-from firmware.surfaces.cli.shell import Shell
+from firmware.surfaces.cli.shell import Shell, paginate
 from firmware.surfaces.cli.table import render, width
 from firmware.surfaces.cli.words import LOCAL, Argument, NotUnderstood, Word, complete, parse
 
@@ -100,6 +100,25 @@ def test_watch_and_match() -> None:
 )
 def test_completion_offers_what_may_follow(line: str, offered: list[str]) -> None:
     assert [name for name, _, _ in complete(line, WORDS)] == offered
+
+
+def test_help_of_a_word_that_begins_several_commands_names_them_all() -> None:
+    words = [Word("show calls", "viewer", "Calls.", "通话", False), Word("show log", "viewer", "Logs.", "日志", False),
+             Word("hang-up", "supervisor", "End a call.", "挂断", True)]  # fmt: skip
+    assert complete("", words) == [("hang-up", "End a call.", "挂断"), ("show", "calls, log", "calls, log")]
+    assert complete("show c", words) == [("calls", "Calls.", "通话")]
+
+
+def test_pages_count_the_rows_that_a_terminal_folds_long_lines_into() -> None:
+    pages = paginate(["x" * 100, "y", "席" * 60, "z"], 80, 3)
+    assert [[line[0] for line in page] for page in pages] == [["x", "y"], ["席", "z"]]
+    assert paginate([], 80, 3) == [[]]
+
+
+def test_instants_are_shown_as_utc_and_durations_in_seconds() -> None:
+    lines = render([{"opened_ms": 1_700_000_000_000, "ended_ms": 0, "wait_ms": 4040, "rings": 2}])
+    assert lines[0].split() == ["opened", "wait", "rings"]
+    assert lines[2].split() == ["2023-11-14", "22:13:20Z", "4.0", "s", "2"]
 
 
 def test_table_aligns_wide_characters_and_hides_empty_columns() -> None:

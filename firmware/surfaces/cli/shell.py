@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import msgspec
 
 from firmware.control.client import Client, CommandFailed, NotRunning
-from firmware.surfaces.cli.table import EMPTY, render
+from firmware.surfaces.cli.table import EMPTY, render, width
 from firmware.surfaces.cli.words import LOCAL, Line, NotUnderstood, Word, complete, parse
 
 TEXTS = {
@@ -42,6 +42,11 @@ TEXTS = {
 # Fields of events that name what they are about.
 SUBJECTS = ("call", "call_id", "leg", "contact", "endpoint", "extension", "agent", "legs", "a", "b")
 LINKS = ("leg", "contact", "call", "call_id", "legs", "a", "b")
+
+PREFIXES = [
+    ("watch ...", "Before any command: show it again each second until Ctrl-C", "放在任何命令之前：每秒刷新，按 Ctrl-C 结束"),
+    ("... | match TEXT", "After any command: only the lines that hold TEXT", "放在任何命令之后：只显示含有该文字的行"),
+]
 
 
 class Leave(Exception):
@@ -175,17 +180,26 @@ class Shell:
         options = complete(line, self._known())
         if not options:
             raise NotUnderstood("nothing may follow here; press Enter")
+        if not line.strip():
+            options += PREFIXES
         size = max(len(name) for name, _, _ in options)
         self._write(
             [f"  {name:<{size}}  {chinese if self.language == 'zh' and chinese else english}" for name, english, chinese in options]
         )
 
     def _watch(self, line: Line) -> None:
+        if self._out.isatty():
+            self._out.write("\x1b[2J")
         while True:
             lines = self._filtered(self._ask(line), line.match)
-            if self._terminal:
-                self._out.write("\x1b[H\x1b[2J")
-            self._write(lines, paged=False)
+            if self._out.isatty():
+                # One write of all that fits, each line erased behind its end: nothing flickers, nothing scrolls.
+                size = shutil.get_terminal_size()
+                shown = paginate(lines, size.columns, size.lines - 1)[0]
+                self._out.write("\x1b[H" + "".join(line + "\x1b[K\n" for line in shown) + "\x1b[J")
+                self._out.flush()
+            else:
+                self._write(lines, paged=False)
             time.sleep(1.0)
 
     def _trace(self, about: str, match: str) -> None:
@@ -226,20 +240,37 @@ class Shell:
 
     def _write(self, lines: Iterable[str], *, paged: bool = True) -> None:
         lines = list(lines)
-        height = shutil.get_terminal_size().lines - 1
-        if not (self._terminal and paged) or len(lines) <= height or not sys.stdin.isatty():
+        size = shutil.get_terminal_size()
+        height = size.lines - 1
+        pages = paginate(lines, size.columns, height)
+        if not (self._terminal and paged) or len(pages) <= 1 or not sys.stdin.isatty():
             self._out.write("".join(line + "\n" for line in lines))
             self._out.flush()
             return
-        for start in range(0, len(lines), height):
-            self._out.write("".join(line + "\n" for line in lines[start : start + height]))
+        for number, page in enumerate(pages, 1):
+            self._out.write("".join(line + "\n" for line in page))
             self._out.flush()
-            if start + height < len(lines):
+            if number < len(pages):
                 self._out.write(TEXTS[self.language]["more"])
                 self._out.flush()
                 answer = sys.stdin.readline()
+                self._out.write("\x1b[1A\r\x1b[K")  # the question gives its row back
                 if answer.strip().lower().startswith("q") or not answer:
                     return
+
+
+def paginate(lines: list[str], columns: int, height: int) -> list[list[str]]:
+    """Lines in pages of at most `height` rows of a terminal, which folds lines that are wider than it."""
+    pages: list[list[str]] = [[]]
+    used = 0
+    for line in lines:
+        rows = max(1, -(-width(line) // max(1, columns)))
+        if used and used + rows > height:
+            pages.append([])
+            used = 0
+        pages[-1].append(line)
+        used += rows
+    return pages
 
 
 def _values(event: dict[str, Any], fields: tuple[str, ...]) -> set[str]:

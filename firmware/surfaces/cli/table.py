@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 TITLES_ZH = {
@@ -84,9 +85,40 @@ TITLES_ZH = {
     "version": "版本",
     "wait_s": "等待(秒)",
     "waiting": "等待",
+    "answered_by": "应答方式",
+    "at": "时刻",
+    "by_far": "对方先挂",
+    "confidence": "把握",
+    "connected": "接通",
+    "data": "数据",
+    "direction": "方向",
+    "en": "英文",
+    "ended": "结束",
+    "event": "事件",
+    "events": "事件",
+    "evidence": "依据",
+    "first_to_leave": "先离开",
+    "notice": "录音提示",
+    "opened": "开始",
+    "recording": "录音",
+    "recording_lost": "录音缺失",
+    "ring": "振铃",
+    "ringing": "振铃",
+    "rings": "振铃次数",
+    "seat_alert": "坐席振铃",
+    "seat_cycles": "坐席轮次",
+    "seq": "序号",
+    "source": "来源",
+    "started": "开始",
+    "talk": "通话",
+    "wait": "等待",
+    "zh": "中文",
     "what": "用途",
     "where": "地址",
 }
+# Unix ms, shown as UTC like the logs; 0 is "never".
+INSTANTS = ("at_ms", "opened_ms", "ended_ms", "started_ms", "ringing_ms", "answered_ms", "connected_ms", "wall_ms")
+DURATIONS = ("wait_ms", "talk_ms", "ring_ms", "seat_alert_ms")
 EMPTY = {"en": "nothing to show", "zh": "没有内容"}
 YES_NO = {"en": ("yes", "no"), "zh": ("是", "否")}
 
@@ -106,8 +138,8 @@ def table(rows: list[Mapping[str, Any]], language: str = "en") -> list[str]:
     """A table with one column for each field; columns that are empty everywhere are left out."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     names = [name for name in names if any(row.get(name) not in ("", None, []) for row in rows)] or names
-    cells = [[_cell(row.get(name), language) for name in names] for row in rows]
-    numeric = [all(isinstance(row.get(name), (int, float)) and not isinstance(row.get(name), bool) for row in rows) for name in names]
+    cells = [[_field(name, row.get(name), language) for name in names] for row in rows]
+    numeric = [name not in INSTANTS and all(_is_number(row.get(name)) for row in rows) for name in names]
     titles = [title(name, language) for name in names]
     widths = [max(width(text) for text in column) for column in zip(titles, *cells, strict=True)]
     lines = [_join(titles, widths, numeric), _join(["-" * size for size in widths], widths, numeric)]
@@ -126,12 +158,17 @@ def _record(record: Mapping[str, Any], language: str) -> list[str]:
     plain = {name: value for name, value in record.items() if not _is_table(value)}
     size = max((width(title(name, language)) for name in plain), default=0)
     lines = [
-        f"{title(name, language)}{' ' * (size - width(title(name, language)))}  {_cell(value, language)}" for name, value in plain.items()
+        f"{title(name, language)}{' ' * (size - width(title(name, language)))}  {_field(name, value, language)}".rstrip()
+        for name, value in plain.items()
     ]
     for name, value in record.items():
         if _is_table(value):
             lines += ["", title(name, language), *("  " + line for line in table(value, language))]
     return lines
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_table(value: Any) -> bool:
@@ -140,7 +177,19 @@ def _is_table(value: Any) -> bool:
 
 def title(name: str, language: str) -> str:
     """Column title of a field."""
+    if name in INSTANTS or name in DURATIONS:
+        name = name.removesuffix("_ms")
     return TITLES_ZH.get(name, name.replace("_", " ")) if language == "zh" else name.replace("_", " ")
+
+
+def _field(name: str, value: Any, language: str) -> str:
+    """A named value: instants and durations as people read them."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if name in INSTANTS:
+            return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if value else ""
+        if name in DURATIONS:
+            return f"{value / 1000:.1f} s"
+    return _cell(value, language)
 
 
 def _cell(value: Any, language: str) -> str:

@@ -192,13 +192,23 @@ def complete(line: str, words: list[Word]) -> list[tuple[str, str, str]]:
     for word in candidates:
         steps = word.path.split()
         if len(steps) > len(parts) and steps[len(parts)].startswith(last):
-            alone = len(steps) == len(parts) + 1
-            known = options.get(steps[len(parts)])
-            options[steps[len(parts)]] = (word.help, word.help_zh) if alone or known is None else known
+            options[steps[len(parts)]] = _help_of(word, candidates, len(parts))
         elif len(steps) == len(parts):
             for name, english, chinese in _complete_argument(word, [], last):
                 options.setdefault(name, (english, chinese))
     return [(name, *texts) for name, texts in sorted(options.items())]
+
+
+def _help_of(word: Word, candidates: list[Word], at: int) -> tuple[str, str]:
+    """Help for a word at place `at` of paths: of its command or, where it begins several, what may follow it."""
+    step = word.path.split()[at]
+    family = [other for other in candidates if other.path.split()[at : at + 1] == [step]]
+    whole = next((other for other in family if len(other.path.split()) == at + 1), None)
+    if whole is not None or len(family) == 1:
+        chosen = whole or word
+        return chosen.help, chosen.help_zh
+    following = ", ".join(sorted({other.path.split()[at + 1] for other in family}))
+    return following, following
 
 
 def _complete_argument(word: Word, given: list[str], last: str) -> list[tuple[str, str, str]]:
