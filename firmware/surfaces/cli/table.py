@@ -137,7 +137,7 @@ def render(result: Any, language: str = "en") -> list[str]:
 def table(rows: list[Mapping[str, Any]], language: str = "en") -> list[str]:
     """A table with one column for each field; columns that are empty everywhere are left out."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    names = [name for name in names if any(row.get(name) not in ("", None, []) for row in rows)] or names
+    names = [name for name in names if any(not _is_empty(name, row.get(name)) for row in rows)] or names
     cells = [[_field(name, row.get(name), language) for name in names] for row in rows]
     numeric = [name not in INSTANTS and all(_is_number(row.get(name)) for row in rows) for name in names]
     titles = [title(name, language) for name in names]
@@ -155,6 +155,10 @@ def _join(cells: list[str], widths: list[int], numeric: list[bool]) -> str:
 
 
 def _record(record: Mapping[str, Any], language: str) -> list[str]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= value if isinstance(value, Mapping) else {name: value}  # a record within a record: its fields beside the others
+    record = flat
     plain = {name: value for name, value in record.items() if not _is_table(value)}
     size = max((width(title(name, language)) for name in plain), default=0)
     lines = [
@@ -165,6 +169,10 @@ def _record(record: Mapping[str, Any], language: str) -> list[str]:
         if _is_table(value):
             lines += ["", title(name, language), *("  " + line for line in table(value, language))]
     return lines
+
+
+def _is_empty(name: str, value: Any) -> bool:
+    return value in ("", None, []) or (name in INSTANTS and value == 0)
 
 
 def _is_number(value: Any) -> bool:
