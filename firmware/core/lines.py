@@ -335,10 +335,10 @@ _FACT_OF = {"Battery": "battery", "Polarity": "reversed", "LoopCurrent": "loop",
 
 _TRANSLATE: Mapping[str, Callable[[Any], s.Fact]] = {
     "RingBurst": lambda e: s.RingBurst(e.at, e.on),
-    "Battery": lambda e: s.Battery(e.at, e.present, float(e.volts)),
+    "Battery": lambda e: s.Battery(e.at, e.present, round(float(e.volts), 1)),
     "Polarity": lambda e: s.Polarity(e.at, e.reversed),
-    "LoopCurrent": lambda e: s.LoopCurrent(e.at, e.flowing, float(e.milliamps)),
-    "Loop": lambda e: s.Loop(e.at, e.closed, float(getattr(e, "milliamps", 0.0))),
+    "LoopCurrent": lambda e: s.LoopCurrent(e.at, e.flowing, round(float(e.milliamps), 1)),
+    "Loop": lambda e: s.Loop(e.at, e.closed, round(float(getattr(e, "milliamps", 0.0)), 1)),
     "RingTrip": lambda e: s.RingTrip(e.at),
     "FskMessage": lambda e: s.FskMessage(e.at, e.payload),
     "Digit": lambda e: s.Digit(e.at, e.digit),

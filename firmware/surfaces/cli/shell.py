@@ -218,7 +218,12 @@ class Shell:
             for event in kept:
                 _link(event, known)
         told = [(event["at"], _told(event)) for event in kept if _concerns(event, known)]
-        signalling = self._signalling(about)
+        try:
+            signalling = self._signalling(about)
+        except CommandFailed:
+            if not told and not self._terminal:
+                raise  # nobody knows the name; the message says what may be named
+            signalling = []
         told += [(row["at"], _signal(row)) for row in signalling]
         self._write(self._filtered([text for _, text in sorted(told, key=lambda entry: entry[0])] or [EMPTY[self.language]], match))
         if not self._terminal:
@@ -231,10 +236,9 @@ class Shell:
                         self._write(self._filtered([_told(frame["event"])], match), paged=False)
 
     def _signalling(self, about: str) -> list[dict[str, Any]]:
-        """SIP messages and line events that core keeps of the call; none when it knows nothing of the name."""
-        with self._open() as client, contextlib.suppress(CommandFailed):
+        """SIP messages and line events that core keeps of the call; CommandFailed when it knows nothing of the name."""
+        with self._open() as client:
             return list(client.request("show trace", {"call": about}))
-        return []
 
     # --- output -------------------------------------------------------------------------------------------------------
 
