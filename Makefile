@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 PYTHON := .venv/bin/python
 STATE ?= state
+RUN ?=
 SOAK ?= 50
 
 SETUP := tools/setup.sh tools/packages.txt pyproject.toml tools/requirements.txt
@@ -21,8 +22,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ext prompts ## Start the appliance with the simulated world (4 lines, 4 phones, people); ends with Ctrl-C
-	@$(PYTHON) tools/foreground.py .venv/bin/branchpbx sim run --state $(STATE)
+run: ext prompts ## Start the appliance with the simulated world (4 lines, 4 phones, people); ends with Ctrl-C; RUN='--language zh'
+	@$(PYTHON) tools/foreground.py .venv/bin/branchpbx sim run --state $(STATE) $(RUN)
 
 .PHONY: test
 test: .venv/.ready-test ext prompts ## Lint and every test: unit, dsp, property, real time, end to end

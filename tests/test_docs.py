@@ -135,5 +135,5 @@ def third_party(path: Path) -> set[str]:
 
 def test_the_product_imports_only_its_declared_libraries() -> None:
     for path in sorted((ROOT / "firmware").rglob("*.py")):
-        allowed = {"msgspec"} | ({"rich"} if "sim" in path.relative_to(ROOT).parts else set())
+        allowed = {"msgspec"}
         assert third_party(path) <= allowed, path

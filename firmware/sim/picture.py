@@ -172,9 +172,9 @@ def _leg(text: object, language: str) -> str:
     return f"{endpoint} {word(state, language)}" if state and state != "answered" else endpoint
 
 
-def _electrical(row: Row) -> tuple[Span, Span]:
+def _electrical(row: Row) -> Span:
     amps = float(row.get("milliamps") or 0)
-    return (f"{float(row.get('volts') or 0):.0f} V", "dim"), (f"{amps:.0f} mA" if amps else "", "dim")
+    return (f"{float(row.get('volts') or 0):.0f} V" + (f" {amps:.0f} mA" if amps else ""), "dim")
 
 
 def _lines(facts: Facts, language: str, columns: int) -> list[Line]:
@@ -185,7 +185,7 @@ def _lines(facts: Facts, language: str, columns: int) -> list[Line]:
         state = str(row.get("state", "")).replace("_", " ").lower()
         party = clean(row.get("caller") or row.get("called") or "")
         rows.append([
-            (clean(row.get("endpoint")), ""), (clean(row.get("number")), "dim"), (word(state, language), mood(state)), *_electrical(row),
+            (clean(row.get("endpoint")), ""), (clean(row.get("number")), "dim"), (word(state, language), mood(state)), _electrical(row),
             (party, "bold"), (clean(row.get("detail")) if state in BAD else "", "bad"),
         ])  # fmt: skip
     return [rule(TEXTS[language]["lines"], columns), *table(rows, columns)]
@@ -202,8 +202,7 @@ def _phones(facts: Facts, language: str, columns: int) -> list[Line]:
         state = (str(port.get("state")) if analog and port else str(row.get("state"))).replace("_", " ").lower()
         rest: list[Span]
         if analog:
-            volts, amps = _electrical(port)
-            rest = [(f"{volts[0]} {amps[0]}".strip(), "dim"), (text["staffed"] if number in facts.staffed else "", "dim")]
+            rest = [_electrical(port), (text["staffed"] if number in facts.staffed else "", "dim")]
         else:
             where = clean(row.get("where"))
             rest = [(where, "dim") if where else (f"{text['secret']} {secrets.get(number, '')}", "secret")]
