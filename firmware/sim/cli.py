@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     day = commands.add_parser("day", parents=[common], help="live a day of calls and compare what people saw with the records")
     day.add_argument("--seed", type=int, default=None)
     day.add_argument("--calls", type=int, default=20)
-    day.add_argument("--speed", type=int, default=1000, metavar="PERCENT")
+    day.add_argument("--speed", type=int, default=0, metavar="PERCENT")
     day.add_argument("--keep", type=Path, default=None, metavar="DIR", help="keep the appliance's folder here")
     day.set_defaults(action=_day)
 

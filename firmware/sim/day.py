@@ -1,14 +1,16 @@
 """`branchpbx sim day`: an appliance lives a day of calls; what people saw is compared with what the records say.
 
-Theory of operation. A fresh appliance runs in a folder of its own, in virtual time. `Day` plays the episodes of `day_plan.plan` one after
-another through the world's socket (agents are logged in and paused through the product's own command gate), then reads the closed
-contacts of `calls.db` and lets `day_check.compare` judge. The result is one JSON object; status 0 only without a difference.
+Theory of operation. A fresh appliance runs in a folder of its own, in virtual time. `Day` directs the world (time passes only while it
+waits, so a slow machine lives the same day): agents log in by feature code from their telephones, then the episodes of `day_plan.plan`
+are played one after another; between calls a supervisor makes agents ready or paused through the product's command gate. Then
+the closed contacts of `calls.db` are read and `day_check` judges. The result is one JSON object; status 0 only without a difference.
 Invariants: the appliance is stopped and its folder removed (unless kept) however the day ends; nothing is judged by the product's
 own state but its records; a day has a limit of `LIMIT_S` seconds of real time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -25,11 +27,11 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim import day_plan as p
 from firmware.sim.client import ClientError, ProductClient, WorldClient
-from firmware.sim.day_check import Expectation, compare
+from firmware.sim.day_check import Expectation, compare, coverage
 from firmware.sim.front import die_with_us
 
 LIMIT_S = 175.0
-START_S = 25.0
+START_S = 60.0
 KILL_SPEED = 200
 BETWEEN_MS = 5000
 PARTNERS = [*p.AGENT_HZ.values()]
@@ -83,7 +85,8 @@ class Day:
         self.wall_base = facts["wall_ms"] - facts["now_ms"]
         secrets = json.loads((self.state / "secrets.json").read_text("utf-8"))["extensions"]
         endpoints = json.loads((self.state / "run" / "endpoints.json").read_text("utf-8"))
-        for extension in (p.SIP_EXTENSION, "202"):
+        self.world.ask("direct")
+        for extension in (p.SIP_EXTENSION, p.OTHER_SIP):
             self.world.ask(
                 "softphone", extension=extension, action="add", secret=secrets[extension], server=["127.0.0.1", endpoints["sip_port"]]
             )
@@ -91,15 +94,30 @@ class Day:
             self.world.ask("exchange", line=line, release=release)
         self.world.ask("partners", partners_hz=PARTNERS)
         self.sleep(3000)
+        self.log_in()
+
+    def log_in(self) -> None:
+        """Agents log in from their telephones, with the PIN that `show accounts` gives; those whose queue must overflow pause."""
+        pins = {row["account"]: row["secret"] for row in self.product.ask("show accounts")}
         for agent, extension in (
             (p.FXS_AGENT, p.FXS_EXTENSION),
             (p.SIP_AGENT, p.SIP_EXTENSION),
             (p.SLOW_AGENT, p.SPARE_EXTENSION),
-            (p.SMALL_AGENT, "202"),
+            (p.SMALL_AGENT, p.OTHER_SIP),
         ):
-            self.product.ask("agent login", agent=agent, extension=extension)
-        for agent in (p.SLOW_AGENT, p.SMALL_AGENT):
-            self.product.ask("agent pause", agent=agent, reason="1")
+            self.code(extension, "log-in", "*11", f"{agent}#@3,{pins[agent]}#@2")
+        self.code(p.SPARE_EXTENSION, "pause", "*13", "1@3")
+        self.code(p.OTHER_SIP, "pause", "*13", "1@3")
+
+    def code(self, extension: str, what: str, code: str, keys: str) -> None:
+        """Somebody dials a feature code, keys what is asked for and listens until the appliance hangs up."""
+        sip = extension in (p.SIP_EXTENSION, p.OTHER_SIP)
+        where = {"extension": extension} if sip else {"phone": int(extension) - 100}
+        answer = self.world.ask(
+            "softphone" if sip else "phone", timeout=120, action="dial", number=code, wait=True, talk=30, keys=keys, **where
+        )
+        self.expected.append(Expectation(what, "feature", str(answer["person"]), code, extension=extension))
+        self.sleep(2000)
 
     def stop(self) -> None:
         """Stop the appliance; nothing of it is left."""
@@ -126,7 +144,7 @@ class Day:
             except ClientError:
                 if attempt == 19:
                     raise
-                time.sleep(0.2)
+                self.sleep(500)
                 try:
                     self.product = ProductClient(self.state, 10)
                 except ClientError:
@@ -153,6 +171,8 @@ class Day:
             "partners_hz": [p.CALLER_HZ, p.OUTSIDE_HZ],
             **plan,
         }
+        if facts.pop("double", False):
+            facts["say"] = steady(p.AGENT_HZ[agent])
         if agent == p.SIP_AGENT:
             self.world.ask("softphone", extension=p.SIP_EXTENSION, **facts)
         else:
@@ -163,13 +183,16 @@ class Day:
         for phone in (1, 2, 3, 4):
             self.world.ask("phone", phone=phone, action="hang-up")
         self.world.ask("softphone", extension=p.SIP_EXTENSION, action="leave")
-        self.world.ask("softphone", extension="202", action="leave")
+        self.world.ask("softphone", extension=p.OTHER_SIP, action="leave")
 
     def presses(self, e: p.Episode, choice: str) -> str:
         when = "voice" if e.barge_in else "menu"
         return f"{'1' if e.language == 'zh' else '2'}@{when},{choice}@{when}"
 
     def call(self, e: p.Episode, *, wait: bool, line: int = 0, number: str = "", silent: bool = False, **facts: Any) -> str:
+        """A call from outside; the person."""
+        if e.double:
+            facts["say"] = steady(p.CALLER_HZ)
         answer = self.world.ask(
             "call", timeout=120, line=line or e.line, caller_id=e.caller_id, tone_hz=0 if silent else p.CALLER_HZ,
             partners_hz=PARTNERS, patience=60,
@@ -197,19 +220,20 @@ class Day:
         for at, episode in enumerate(self.episodes):
             before = len(self.trouble)
             getattr(self, "do_" + episode.kind.replace("-", "_"))(episode)
+            self.until(lambda people: all(person["done"] for person in people.values()), "everybody to finish", 30)
             self.trouble[before:] = [f"episode {at} ({episode.kind}): {text}" for text in self.trouble[before:]]
             self.sleep(1000)
             self.leave()
             self.sleep(BETWEEN_MS)
 
     def _inbound(self, e: p.Episode, person: str, choice: str, **more: Any) -> None:
-        self.expected.append(Expectation(e.kind, "inbound", person, e.number, e.caller_id, e.language, choice, **more))
+        self.expected.append(Expectation(e.kind, "inbound", person, e.number, e.caller_id, e.language, choice, e.barge_in, **more))
 
     def _talk(self, e: p.Episode, agent: str) -> None:
         self.agents(agent)
-        self.seat(agent)
+        self.seat(agent, double=e.double)
         person = self.call(e, wait=True, press=self.presses(e, "1"), talk=e.talk_s, hang_up_after=90)
-        self._inbound(e, person, "1", agent=agent)
+        self._inbound(e, person, "1", agent=agent, double=e.double)
 
     def do_talk_fxs(self, e: p.Episode) -> None:
         self._talk(e, p.FXS_AGENT)
@@ -220,7 +244,7 @@ class Day:
     def do_no_answer(self, e: p.Episode) -> None:
         """The FXS agent is away; the SIP agent becomes ready while that phone rings."""
         self.agents(p.FXS_AGENT)
-        self.seat(p.SIP_AGENT)
+        self.seat(p.SIP_AGENT, double=e.double)
         person = self.call(e, wait=False, press=self.presses(e, "1"), talk=e.talk_s, hang_up_after=120)
         for _ in range(300):
             if self.world.ask("status")["phones"][0]["ringing"] or self.people()[person]["done"]:
@@ -228,7 +252,7 @@ class Day:
             self.sleep(200)
         self.ask("agent ready", agent=p.SIP_AGENT)
         self.until(lambda people: people[person]["done"], "the caller to finish", 150)
-        self._inbound(e, person, "1", agent=p.SIP_AGENT, misses=1)
+        self._inbound(e, person, "1", agent=p.SIP_AGENT, misses=1, double=e.double)
 
     def do_time_out(self, e: p.Episode) -> None:
         self._inbound(e, self.call(e, wait=True, press=self.presses(e, "2"), hang_up_after=120), "2")
@@ -244,7 +268,7 @@ class Day:
         second = self.call(e, wait=True, line=e.line % 4 + 1, number=other, press=self.presses(e, "4"), hang_up_after=90)
         self.world.ask("hang-up", person=first)
         self._inbound(e, first, "4")
-        self.expected.append(Expectation("full", "inbound", second, other, e.caller_id, e.language, "4", line=e.line % 4 + 1))
+        self.expected.append(Expectation("full", "inbound", second, other, e.caller_id, e.language, "4", e.barge_in))
 
     def do_leaves(self, e: p.Episode) -> None:
         """The caller leaves at some moment: ringing, greeting, menu, queue or conversation."""
@@ -271,39 +295,22 @@ class Day:
     def do_rating(self, e: p.Episode) -> None:
         """The agent hangs up first, and the caller rates."""
         self.agents(p.SIP_AGENT)
-        self.seat(p.SIP_AGENT, talk=e.talk_s + 6)
+        self.seat(p.SIP_AGENT, talk=e.talk_s + 6, double=e.double)
         person = self.call(e, wait=True, press=f"{self.presses(e, '1')},{e.rating}@rating", hang_up_after=120)
-        self._inbound(e, person, "1", agent=p.SIP_AGENT, rating=e.rating)
+        self._inbound(e, person, "1", agent=p.SIP_AGENT, rating=e.rating, double=e.double)
+
+    def _outbound(self, e: p.Episode, extension: str, tone_hz: float, do: str, where: dict[str, Any]) -> None:
+        """Somebody at a telephone of the branch calls a number outside, where a person answers after 3 s and speaks on and on."""
+        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=steady(p.OUTSIDE_HZ))
+        facts = {"talk": e.talk_s + 12, "tone_hz": tone_hz, "partners_hz": [p.OUTSIDE_HZ], **where}
+        answer = self.world.ask(do, timeout=120, action="dial", number=f"9{e.number}", wait=True, **facts)
+        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension=extension))
 
     def do_outbound_fxs(self, e: p.Episode) -> None:
-        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"turn:{p.OUTSIDE_HZ:g}")
-        answer = self.world.ask(
-            "phone",
-            timeout=120,
-            phone=3,
-            action="dial",
-            number=f"9{e.number}",
-            wait=True,
-            talk=e.talk_s + 12,
-            tone_hz=p.AGENT_HZ[p.FXS_AGENT],
-            partners_hz=[p.OUTSIDE_HZ],
-        )
-        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension=p.SPARE_EXTENSION))
+        self._outbound(e, p.SPARE_EXTENSION, p.AGENT_HZ[p.FXS_AGENT], "phone", {"phone": 3})
 
     def do_outbound_sip(self, e: p.Episode) -> None:
-        self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=f"turn:{p.OUTSIDE_HZ:g}")
-        answer = self.world.ask(
-            "softphone",
-            timeout=120,
-            extension="202",
-            action="dial",
-            number=f"9{e.number}",
-            wait=True,
-            talk=e.talk_s + 12,
-            tone_hz=p.AGENT_HZ[p.SIP_AGENT],
-            partners_hz=[p.OUTSIDE_HZ],
-        )
-        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension="202"))
+        self._outbound(e, p.OTHER_SIP, p.AGENT_HZ[p.SIP_AGENT], "softphone", {"extension": p.OTHER_SIP})
 
     def do_transfer(self, e: p.Episode) -> None:
         """The FXS agent asks a colleague and puts the caller through."""
@@ -337,16 +344,16 @@ class Day:
             talk=20,
             partners_hz=[p.EMERGENCY_HZ],
         )
-        for line, number, ident in callers:
+        for _, number, ident in callers:
             self.world.ask("hang-up", person=ident)
-            self.expected.append(Expectation(e.kind, "inbound", ident, number, e.caller_id, e.language, "1", line=line, preemptible=True))
+            self.expected.append(Expectation(e.kind, "inbound", ident, number, e.caller_id, e.language, "1", e.barge_in, preemptible=True))
         self.expected.append(Expectation(e.kind, "emergency", str(answer["person"]), "110", extension="104"))
         self.sleep(65_000)  # until a call from outside is an ordinary one again
 
     def do_core_killed(self, e: p.Episode) -> None:
         """SIGKILL of core in a conversation: the caller hears the agent on and on, and the record is right."""
         self.agents(p.FXS_AGENT)
-        self.seat(p.FXS_AGENT, say=f"tone:{p.AGENT_HZ[p.FXS_AGENT]:g}@-16")
+        self.seat(p.FXS_AGENT, double=True)
         person = self.call(e, wait=False, silent=True, press=self.presses(e, "1"), talk=18, hang_up_after=120)
         if self.until(lambda people: people[person]["met"] >= 0 or people[person]["done"], "the conversation to begin"):
             self.sleep(3000)
@@ -356,9 +363,7 @@ class Day:
             self.sleep(6000)
             self.world.ask("speed", percent=self.speed)
             self.until(lambda people: people[person]["done"], "the caller to finish", 60)
-            tape = self.folder / f"{person}.wav"
-            self.world.ask("tape", person=person, path=str(tape))
-            self._inbound(e, person, "1", agent=p.FXS_AGENT, killed_at=killed, tape=tape)
+            self._inbound(e, person, "1", agent=p.FXS_AGENT, killed_at=killed)
         self.ask("show status")
 
     # --- judgement -----------------------------------------------------------------------------------------------------------
@@ -380,6 +385,20 @@ class Day:
             self.sleep(500)
 
 
+    def tapes(self) -> Path:
+        """What people heard, as one file each; those who heard nothing have none."""
+        folder = self.folder / "tapes"
+        for person in self.people():
+            with contextlib.suppress(ClientError):
+                self.world.ask("tape", person=person, path=str(folder / f"{person}.wav"))
+        return folder
+
+
+def steady(hz: float) -> str:
+    """A voice that never pauses."""
+    return f"tone:{hz:g}@-16"
+
+
 def live(seed: int | None, calls: int, speed: int, keep: Path | None) -> int:
     """Live one day and print its JSON; returns the exit status."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # core is killed under our connection to it
@@ -398,21 +417,22 @@ def live(seed: int | None, calls: int, speed: int, keep: Path | None) -> int:
         results = day.world.ask("results")
         people, outside = results["people"], results["calls"]
         records = day.records()
+        day.tapes()
         alive = [line for line in day.world.ask("status")["lines"] if line["off_hook"]]
         day.trouble += [f"PSTN line {line['line']} is still off-hook at the end of the day" for line in alive]
     except (PbxError, OSError, ValueError, KeyError) as error:
         day.trouble.append(f"{type(error).__name__}: {error}")
     finally:
         day.stop()
+        found = compare(day.expected, people, outside, records, day.wall_base, folder / "tapes")
+        covered = coverage(day.expected, people, outside)
+        found += [f"the day has no {item}" for item, idents in covered.items() if not idents]
         if keep is None:
-            tapes = compare(day.expected, people, outside, records, day.wall_base)
             shutil.rmtree(folder, ignore_errors=True)
-        else:
-            tapes = compare(day.expected, people, outside, records, day.wall_base)
-    differences = [*day.trouble, *tapes]
+    differences = [*day.trouble, *found]
     result = {
         "seed": seed, "calls": sum(e.calls for e in day.episodes), "seconds": round(time.monotonic() - began, 1),
-        "episodes": [e.kind for e in day.episodes], "people": people, "records": records, "differences": differences,
+        "episodes": [e.kind for e in day.episodes], "people": people, "records": records, "coverage": covered, "differences": differences,
     }  # fmt: skip
     sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
     return 0 if not differences else 1

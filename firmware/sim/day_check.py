@@ -3,7 +3,9 @@
 Theory of operation. Each caller or dialler has an `Expectation`: who called, by which scheme, what was pressed, who should be met. A
 record belongs to it when its line (or extension) and its opening agree with the world's own log. Then field by field: numbers, rings,
 times, queue, language, who talked (by the tone that was heard), who left first, rating. Times are compared on the world's clock with the
-tolerance that the signalling allows: a busy-tone release needs several cycles, an answer needs the loop current to settle.
+tolerance that the signalling allows: a busy-tone release needs several cycles, an answer needs the loop current to settle. Where both
+sides sounded all the time, what each heard (its tape) must be the other's tone at its level, without a gap, and nothing of its own.
+`coverage` says which of the things that a day must contain people saw happen.
 Invariant: every difference is one sentence that names the person, the field, both values.
 """
 
@@ -14,7 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firmware.sim.day_plan import AGENT_HZ, EMERGENCY_HZ, OUTSIDE_HZ, TRANSFER_EXTENSION
+from firmware.sim.day_plan import (
+    AGENT_HZ,
+    CALLER_HZ,
+    COVERAGE,
+    EMERGENCY_HZ,
+    FXS_AGENT,
+    OUTSIDE_HZ,
+    PHONE_OF,
+    SIP_AGENT,
+    TRANSFER_EXTENSION,
+)
 from firmware.sim.hearing import measure
 from firmware.sim.signal import read_wav
 
@@ -24,6 +36,10 @@ BUSY_END_MS = 5500
 MEET_MS = 6000  # turns of talking, and the agent's number first
 LEVEL_DBM0, LEVEL_DB = -16.0, 1.0
 GAP_MS = 60
+OWN_DBM0 = -40.0  # nothing of one's own voice above this
+BEGIN_S, END_S = 1.0, 0.4  # a conversation's first second is the cancellers', its last moments are the hang-up's
+CODE_END_MS = 4000  # a telephone hears busy tone for a while before its owner is sure
+OUTSIDE_ANSWER_MS = 4000  # a voice that does not pause is an answer once it is longer than ringback; who speaks in turns takes MEET_MS
 QUEUE_OF = {"1": "sales", "2": "slow", "3": "empty", "4": "small"}
 LANGUAGE_OF = {"1": "zh", "2": "en"}
 
@@ -41,21 +57,26 @@ class Expectation:
     caller_id: str = "fsk"
     language: str = ""
     choice: str = ""
+    barge_in: bool = False
     agent: str = ""
     misses: int = 0
     rating: int = 0
     transferred: bool = False
     preemptible: bool = False
     killed_at: int = -1
-    tape: Path | None = None
     extension: str = ""
-    line: int = 0
+    double: bool = False
 
 
 def compare(
-    expected: Sequence[Expectation], people: Sequence[Facts], outside: Sequence[Facts], records: Sequence[Facts], wall_base: int
+    expected: Sequence[Expectation],
+    people: Sequence[Facts],
+    outside: Sequence[Facts],
+    records: Sequence[Facts],
+    wall_base: int,
+    tapes: Path,
 ) -> list[str]:
-    """Every difference, as sentences."""
+    """Every difference, as sentences. `tapes`: folder of what people heard, `<person>.wav`."""
     by_ident = {person["ident"]: person for person in people}
     left = list(records)
     found: list[str] = []
@@ -72,10 +93,10 @@ def compare(
         left.remove(record)
         where = f"{wish.episode} {wish.person} record {record['id']}"
         found += [f"{where}: {text}" for text in _judge(wish, person, record, outside, wall_base)]
+        if wish.double or wish.killed_at >= 0:
+            found += [f"{where}: {text}" for text in _heard(wish, person, people, tapes)]
     found += [
-        f"record {r['id']} ({r['kind']}, caller {r['caller']!r}, called {r['called']!r}) belongs to nobody"
-        for r in left
-        if r["kind"] != "feature"
+        f"record {r['id']} ({r['kind']}, caller {r['caller']!r}, called {r['called']!r}) belongs to nobody" for r in left
     ]
     return found
 
@@ -113,8 +134,10 @@ def _judge(wish: Expectation, person: Facts, record: Facts, outside: Sequence[Fa
         found.append("has no cause")
     if wish.kind == "inbound":
         _judge_inbound(wish, person, record, check, near)
-        if wish.killed_at >= 0 and wish.tape is not None:
-            found += _gaps(wish, person)
+    elif wish.kind == "feature":
+        check("called", record["called"], wish.number)
+        check("sound", person["first_sound"] >= 0, True)
+        near("the end", record["ended_ms"], person["ended"], END_MS, CODE_END_MS)
     else:
         _judge_outgoing(wish, person, record, outside, check, near, found)
     return found
@@ -172,29 +195,117 @@ def _judge_outgoing(
         found.append(f"no exchange line was asked for {wish.number}")
         return
     check("called", str(record["called"])[-len(wish.number) :], wish.number)  # with or without the access code
-    check("line", f"line/{call['line']}" in [leg["endpoint"] for leg in record["legs"]], True)
+    check("line", record["line"], f"line/{call['line']}")
+    check("line of a leg", record["line"] in [leg["endpoint"] for leg in record["legs"]], True)
     wanted = EMERGENCY_HZ if wish.kind == "emergency" else OUTSIDE_HZ
     check("tone of the other party", f"{wanted:g}" in person["partners"], True)
     for hz, level in person["partners"].items():
         if abs(level - LEVEL_DBM0) > LEVEL_DB:
             check(f"level of {hz} Hz", LEVEL_DBM0, level)
     if call["answered"] >= 0:
-        near("the conversation", record["connected_ms"], call["answered"], 6000, 1000)
+        near("the conversation", record["connected_ms"], call["answered"], MEET_MS if wish.kind == "emergency" else OUTSIDE_ANSWER_MS, 1000)
     near("the end", record["ended_ms"], person["ended"], 2500, 2500)
     check("emergency", call["emergency"], wish.kind == "emergency")
 
 
-def _gaps(wish: Expectation, person: Facts) -> list[str]:
-    """Silences of the agent's tone around the moment when core was killed."""
-    assert wish.tape is not None
+def _heard(wish: Expectation, person: Facts, people: Sequence[Facts], tapes: Path) -> list[str]:
+    """Both sides of a conversation sounded all the time: what each of them heard."""
+    phone, tones = PHONE_OF[wish.agent], (AGENT_HZ[wish.agent], CALLER_HZ)
+    other = next(
+        (
+            p
+            for p in people
+            if p["kind"] in ("phone", "softphone") and p["number"] == phone and person["started"] <= p["answered"] <= person["ended"]
+        ),
+        None,
+    )  # fmt: skip
+    alone = wish.killed_at >= 0  # the caller of that call is silent, so that he hears nothing but the agent
+    if person["met"] < 0 or (not alone and (other is None or other["met"] < 0)):
+        return ["the two sides did not hear each other"]
+    found = _side("the caller", person, other, tones[0], tones[1], tapes)
+    if other is not None and not alone:
+        found += _side("the agent", other, person, tones[1], tones[0], tapes)
+    return found
+
+
+def _side(who: str, person: Facts, other: Facts | None, hz: float, own_hz: float, tapes: Path) -> list[str]:
+    path = tapes / f"{person['ident']}.wav"
     try:
-        tape = read_wav(wish.tape)
+        tape = read_wav(path)
     except (OSError, ValueError) as error:
-        return [f"the caller's tape cannot be read ({error})"]
-    first = (wish.killed_at - person["tape_start"]) / 1000 - 1.0
+        return [f"the tape of {who} cannot be read ({error})"]
+    first = (max(person["met"], other["met"] if other is not None else -1) - person["tape_start"]) / 1000 + BEGIN_S
+    last = (min(person["ended"], other["ended"] if other is not None else person["ended"]) - person["tape_start"]) / 1000 - END_S
+    if last - first < 1.0:
+        return [f"the tape of {who} holds only {last - first:.1f} s of the conversation"]
     quiet = longest = 0
-    for step in range(700):
+    for step in range(int((last - first) * 100)):
         at = first + step / 100
-        quiet = quiet + 10 if measure(tape, AGENT_HZ[wish.agent], at, at + 0.02) < -30 else 0
+        quiet = quiet + 10 if measure(tape, hz, at, at + 0.02) < LEVEL_DBM0 - 12 else 0
         longest = max(longest, quiet)
-    return [f"the caller heard nothing of the agent for {longest} ms while core was killed"] if longest > GAP_MS else []
+    level, own = measure(tape, hz, first, last), measure(tape, own_hz, first, last)
+    found = [f"{who} heard nothing of the other for {longest} ms"] if longest > GAP_MS else []
+    if abs(level - LEVEL_DBM0) > LEVEL_DB:
+        found.append(f"{who} heard the other at {level:.1f} dBm0, not at {LEVEL_DBM0:g}")
+    if own > OWN_DBM0:
+        found.append(f"{who} heard itself at {own:.1f} dBm0")
+    return found
+
+
+def coverage(expected: Sequence[Expectation], people: Sequence[Facts], outside: Sequence[Facts]) -> dict[str, list[str]]:
+    """Who saw each item of `day_plan.COVERAGE` happen (idents of people)."""
+    by_ident = {person["ident"]: person for person in people}
+    found: dict[str, list[str]] = {item: [] for item in COVERAGE}
+    states: list[str] = []
+    for wish in expected:
+        person = by_ident.get(wish.person)
+        if person is None:
+            continue
+        items = _items(wish, person, outside)
+        for item in items:
+            found[item].append(wish.person)
+        if wish.episode == "leaves":
+            states.append(_left_in(person))
+    return found | {f"caller-leaves-in-{state}": [state] for state in sorted(set(states))}
+
+
+def _left_in(person: Facts) -> str:
+    if person["answered"] < 0:
+        return "ringing"
+    if person["met"] >= 0:
+        return "conversation"
+    return "queue" if len(person["pressed"]) > 1 else "menu"
+
+
+def _items(wish: Expectation, person: Facts, outside: Sequence[Facts]) -> list[str]:
+    met = set(person["partners"])
+    agents = {agent for agent, hz in AGENT_HZ.items() if f"{hz:g}" in met}
+    if wish.kind == "feature":
+        return [f"log-in-{'fxs' if person['kind'] == 'phone' else 'sip'}"] if wish.episode == "log-in" else []
+    if wish.kind == "emergency":
+        lines = {c["line"] for c in outside if c["direction"] == "in" and c["started"] < person["started"] < c["ended"]}
+        return ["emergency-lines-busy"] if f"{EMERGENCY_HZ:g}" in met and len(lines) == 4 else []
+    if wish.kind == "outbound":
+        return [wish.episode] if met else []
+    items = []
+    if person["answered"] >= 0 and person["pressed"]:
+        items += [f"caller-id-{wish.caller_id}", f"language-{LANGUAGE_OF[person['pressed'][0][0][0]]}"]
+        items += ["barge-in"] if wish.barge_in else []
+    if wish.episode in ("time-out", "no-agent") and person["ended_by"] == "far" and not met:
+        items.append(f"overflow-{wish.episode}")
+    if wish.episode == "full" and person["ended_by"] == "far" and not met:
+        items.append("overflow-full")
+    if wish.episode == "leaves" and person["ended_by"] == "me":
+        items.append("caller-leaves")
+    if wish.misses and met:
+        items.append("agent-no-answer")
+    items += [f"agent-{'fxs' if agent == FXS_AGENT else 'sip'}" for agent in agents if agent in (FXS_AGENT, SIP_AGENT)]
+    if wish.transferred and len(agents) == 2:
+        items.append("transfer")
+    if wish.killed_at >= 0 and met:
+        items.append("core-killed")
+    if wish.rating and len(person["pressed"]) > 2:
+        items.append("rating")
+    if wish.double and agents and wish.episode in ("talk-fxs", "talk-sip"):
+        items.append(f"double-{wish.episode}")
+    return items
