@@ -34,6 +34,7 @@ cdef extern from "spectrum.h" nogil:
     void spectrum_learn(float* step_re, float* step_im, float* p, const float* power, const float* inverse, const float* xr,
                         const float* xi, const float* er, const float* ei, float step, float shrink, int n)
     void spectrum_drift(float* wr, float* wi, float* p, const float* sr, const float* si, float decay, float drift, float least, int n)
+    void spectrum_highest(float* most, const float* power, int n)
     float kernel_energy(const float* a, int n)
     short kernel_round(float x)
 
@@ -47,8 +48,11 @@ cdef float SHRINK = 0.4
 cdef float NOISE_UP = 0.4
 cdef float NOISE_DOWN = 0.2
 cdef float NEAR_MARGIN = 10.0                          # above residual and noise: somebody talks here
-cdef float MOST_RESIDUAL = 1.5                          # of the echo estimate: what the filter leaves is never more
+cdef float MOST_RESIDUAL = 0.5                          # of the echo estimate: a proven filter leaves no more
+cdef float UNKNOWN_RETURN = 0.075                       # of the reference's power, before there is a filter: 11 dB of hybrid loss
+cdef float MOST_RETURN = 0.5                            # of the reference's power, in any bin
 cdef float MOST_NOISE = <float>(22750.0 * 22750.0 / 2.0 * 1.6e-4)  # -38 dBm0: anything steady above is a signal, not the line's noise
+cdef int TONAL_BINS = 18                                # of 31 Hz within 20 dB of the strongest: two tones have no more
 cdef int HANG_HOPS = 15
 cdef float SLOWLY = 0.04
 cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
@@ -172,22 +176,43 @@ cdef void _estimate(EchoState* s, const EchoFilter* filter, float* echo) noexcep
     memcpy(echo, s.wave + s.n - 2 * s.hop, 2 * s.hop * sizeof(float))
 
 
+cdef float _line_floor(const float* power, int n) noexcept nogil:
+    """What a bin must have to belong to a line of a reference that consists of tones; 0 for one that does not."""
+    cdef int k, wide = 0
+    cdef float most = 0.0
+    for k in range(n):
+        if power[k] > most:
+            most = power[k]
+    for k in range(n):
+        if power[k] > <float>0.01 * most:
+            wide += 1
+    return <float>0.03 * most if wide <= TONAL_BINS else <float>0.0
+
+
 cdef void _learn(EchoState* s) noexcept nogil:
-    """Corrects the background from its error spectrum er, ei (two hops at the end of n samples)."""
+    """Corrects the background from its error spectrum er, ei (two hops at the end of n samples); yr, yi: what was captured in them."""
     cdef int p, k, x, bins = s.bins
     cdef float share = <float>(2.0 * s.hop) / s.n
-    cdef float power, known, after, rate, least
+    cdef float power, known, after, rate, least, most, line
     memset(s.sum, 0, bins * sizeof(float))
+    memset(s.si, 0, bins * sizeof(float))
     for p in range(s.parts):
-        spectrum_weigh(s.sum, s.var + p * bins, s.xp + _slot(s, p) * bins, bins)
+        x = _slot(s, p) * bins
+        spectrum_weigh(s.sum, s.var + p * bins, s.xp + x, bins)
+        spectrum_highest(s.si, s.xp + x, bins)
+    line = _line_floor(s.si, s.n // 2 + 1)
     for k in range(bins):
         power = s.er[k] * s.er[k] + s.ei[k] * s.ei[k]
         known = s.sum[k] + s.noise[k] / share
         after = 1.0 - share * s.sum[k] / (known + <float>1e-3)
         power = after * after * power + share * s.sum[k] * after
+        most = MOST_RETURN * share * s.si[k]
         rate = NOISE_UP if power > s.noise[k] else NOISE_DOWN
         s.noise[k] += rate * (power - s.noise[k])
-        s.inverse[k] = <float>1.0 / (s.sum[k] + s.noise[k] / share + s.hop)
+        # No hybrid returns more than it got: this bin is near speech, and nothing is learned in it. A steady near tone that came
+        # back to us through another hybrid is in the reference, small and in step, and would else be explained by its own trace;
+        # so of a reference that is only tones, nothing but the tones themselves is learned from.
+        s.inverse[k] = <float>0.0 if s.yr[k] * s.yr[k] + s.yi[k] * s.yi[k] > most or s.si[k] < line else <float>1.0 / (s.sum[k] + s.noise[k] / share + s.hop)
     least = <float>1e-9
     for p in range(s.parts):
         x = _slot(s, p) * bins
@@ -265,7 +290,9 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint
         s.converged = 0
         s.leak = 1.0
         s.stuck = -50
-    if s.converged and s.error_front > <float>0.1 * s.level_echo and s.level_echo > <float>10.0 * s.noise_power:
+    # More than any hybrid returns is near speech, not another path.
+    if (s.converged and s.error_front > <float>0.1 * s.level_echo and s.level_echo > <float>10.0 * s.noise_power
+            and s.error_front < UNKNOWN_RETURN * s.level_far):
         s.stuck += 1
         if s.stuck >= 25:
             _loosen(s, 0.3, <float>0.02 * START_VAR)
@@ -325,7 +352,7 @@ cdef void _comfort(EchoState* s) noexcept nogil:
 cdef void _control_residual(EchoState* s, float* heard, float pf, float py, bint active) noexcept nogil:
     """Fades what is only residual echo into comfort noise. `heard` is the hop after the linear filter."""
     cdef float residual, target = 1.0, from_ = s.gain, gain, step
-    cdef float ratio
+    cdef float ratio, most
     cdef int k, ramp
     s.expected *= <float>0.7
     if py > s.expected:
@@ -340,9 +367,10 @@ cdef void _control_residual(EchoState* s, float* heard, float pf, float py, bint
             s.leak = <float>1e-5
     if active:
         residual = s.leak * NEAR_MARGIN
-        if residual > MOST_RESIDUAL:
-            residual = MOST_RESIDUAL
-        residual = residual * s.expected if s.converged else <float>0.1 * MOST_RESIDUAL * s.level_far
+        most = MOST_RESIDUAL if s.converged == 2 else <float>2.0 * MOST_RESIDUAL
+        if residual > most:
+            residual = most
+        residual = residual * s.expected if s.converged else UNKNOWN_RETURN * s.level_far
         if pf > residual + <float>2.5 * s.noise_power:
             s.hang = HANG_HOPS
         if s.hang == 0:
@@ -390,6 +418,9 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
     active = far > FAR_FLOOR
     _estimate(s, &s.front, s.echo_front)
     _estimate(s, &s.back, s.echo_back)
+    memset(s.wave, 0, (s.n - 2 * hop) * sizeof(float))
+    memcpy(s.wave + s.n - 2 * hop, s.past, 2 * hop * sizeof(float))
+    fft_forward(&s.fft, s.wave, s.yr, s.yi)
     memset(s.wave, 0, (s.n - 2 * hop) * sizeof(float))
     for k in range(2 * hop):
         s.wave[s.n - 2 * hop + k] = s.past[k] - s.echo_back[k]

@@ -55,4 +55,10 @@ static inline void spectrum_drift(float *wr, float *wi, float *p, const float *s
         vec_store(p + k, keep * vec_load(p + k) + move * (a * a + b * b) + floor);
     }
 }
+/* most = the higher of most and power. */
+static inline void spectrum_highest(float *most, const float *power, int n)
+{
+    for (int k = 0; k < n; k++)
+        most[k] = power[k] > most[k] ? power[k] : most[k];
+}
 #endif

@@ -117,7 +117,7 @@ def test_analog_agent_answers_and_the_caller_rates(appliance: Start) -> None:
     assert record["language"] == "zh"
     assert record["agent"] == "8004"
     assert record["rating"] == 2
-    assert record["first_to_leave"] == "system"  # leaving the caller to the rating is no hang-up by the agent
+    assert record["first_to_leave"] == "agent"
     seen = person(box, caller)
     assert str(AGENT_HZ) in seen["partners"]
 
