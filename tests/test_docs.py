@@ -96,7 +96,7 @@ def test_no_file_names_a_path_of_one_machine_or_a_package_registry() -> None:
 def direct_requirements() -> set[str]:
     """Python packages we chose: the lines of the .in files and of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for group in project["optional-dependencies"].values() for line in group)]
+    lines = [*project["dependencies"], *(line for group in project.get("optional-dependencies", {}).values() for line in group)]
     for path in sorted((ROOT / "tools").glob("requirements*.in")):
         lines += [line for line in path.read_text().splitlines() if line and line[0] not in "#-"]
     return {re.split(r"[<>=!~ ]", line)[0].lower() for line in lines}

@@ -246,7 +246,7 @@ def _agents(facts: Facts, language: str, columns: int) -> list[Line]:
             (f"{text['pin']} {account.get('secret')}" if account else "", "secret"),
             (word(state, language), mood(state)), (clean(row.get("reason") or ""), "busy"), (str(row.get("extension") or ""), ""),
             ("" if away else minutes(row.get("seconds")), "dim"),
-            (f"{row.get('calls')} {text['calls_taken']}" if row.get("calls") else "", "dim"),
+            (f"×{row.get('calls')}" if row.get("calls") else "", "dim"),
         ])  # fmt: skip
     return [rule(text["agents"], columns), *table(rows, columns)]
 
