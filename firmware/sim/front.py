@@ -209,7 +209,12 @@ def run(options: Options) -> int:
         if _wait_for_start(view, child, wanted):
             started = True
             show = _live if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else _plain
-            show(view, child, wanted, language)
+            try:
+                show(view, child, wanted, language)
+            except OSError:  # the terminal or the reader of our lines is gone: stop as if told to
+                wanted.append(signal.SIGHUP)
+                with contextlib.suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         view.leave()
         status = _stop(child)
@@ -340,23 +345,19 @@ def news(view: View, language: str) -> dict[str, str]:
 
 def _plain(view: View, child: subprocess.Popen[bytes], wanted: list[int], language: str) -> None:
     over = TEXTS[language]["over"]
-    try:
-        for line in opening(view, language):
-            sys.stdout.write(line + "\n")
+    for line in opening(view, language):
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    seen = news(view, language)
+    while child.poll() is None and not wanted:
+        time.sleep(REFRESH_S)
+        view.refresh()
+        now = news(view, language)
+        for key in [*now, *(key for key in seen if key not in now)]:
+            if now.get(key) != seen.get(key) and (key in now or not key.startswith(TEXTS[language]["contacts"])):
+                sys.stdout.write(f"{view.facts.status.get('clock', '')} {key}: {now.get(key, over)}\n")
+        seen = now
         sys.stdout.flush()
-        seen = news(view, language)
-        while child.poll() is None and not wanted:
-            time.sleep(REFRESH_S)
-            view.refresh()
-            now = news(view, language)
-            for key in [*now, *(key for key in seen if key not in now)]:
-                if now.get(key) != seen.get(key) and (key in now or not key.startswith(TEXTS[language]["contacts"])):
-                    sys.stdout.write(f"{view.facts.status.get('clock', '')} {key}: {now.get(key, over)}\n")
-            seen = now
-            sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads any more: stop as if told to
-        wanted.append(signal.SIGPIPE)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
