@@ -220,7 +220,8 @@ class Switchboard:
         )  # fmt: skip
         state = ContactState(
             self._ids.contact(), Kind.INBOUND if outside else Kind.INTERNAL, event.at, Phase.ANSWERING,
-            caller=event.caller, called=event.called, language=self.config.site.languages[0], a=event.leg, legs={event.leg: leg},
+            caller=event.caller, called=event.called if outside else self._recordable(event.endpoint, event.called),
+            language=self.config.site.languages[0], a=event.leg, legs={event.leg: leg},
             line=event.endpoint if outside else "", extension="" if outside else event.endpoint,
             rings=event.rings, ring_started=leg.ring_started,
         )  # fmt: skip
@@ -235,6 +236,13 @@ class Switchboard:
         else:
             self._from_phone(c, event)
         self._changed(state, "", now)
+
+    def _recordable(self, extension: str, called: str) -> str:
+        """What was dialled as records may show it: a log-in in one go ("*118001#PIN#") without its PIN."""
+        target = self.routing.resolve(extension, called)
+        if not isinstance(target, ToFeature) or target.feature != "login" or "#" not in target.rest:
+            return called
+        return called.removesuffix(target.rest) + target.rest.partition("#")[0]
 
     def _from_outside(self, c: Contact, event: LegOffered, now: int) -> None:
         extension = called_back(self.windows, event.endpoint, now)

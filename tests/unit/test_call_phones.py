@@ -280,6 +280,16 @@ def test_agent_logs_in_by_code(dialled: str, keyed: str) -> None:
     stage.at_rest()
 
 
+@pytest.mark.parametrize("dialled", ["*118001#11#", "*118001#77#"])
+def test_records_never_show_a_pin_dialled_behind_the_code(dialled: str) -> None:
+    stage = Stage()
+    leg = stage.dial("201", dialled)
+    stage.run(200)
+    assert stage.state(leg).called == "*118001"
+    stage.leave(leg)
+    assert stage.only().called == "*118001"
+
+
 def test_wrong_pin_is_refused_and_the_call_ends_after_three() -> None:
     stage = Stage()
     leg = stage.dial("201", "*11")
