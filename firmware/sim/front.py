@@ -377,7 +377,8 @@ def _keyboard() -> Iterator[int]:
     try:
         yield number
     finally:
-        termios.tcsetattr(number, termios.TCSADRAIN, before)
+        with contextlib.suppress(OSError, termios.error):  # the terminal may be gone
+            termios.tcsetattr(number, termios.TCSADRAIN, before)
 
 
 def _live(view: View, child: subprocess.Popen[bytes], wanted: list[int], language: str) -> None:

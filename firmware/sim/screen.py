@@ -8,6 +8,7 @@ Invariants: no painted line is wider than the terminal and no frame higher; no c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -142,7 +143,8 @@ class Painter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._write("\x1b[?7h\x1b[?25h\x1b[?1049l")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self._write("\x1b[?7h\x1b[?25h\x1b[?1049l")
 
     def size(self) -> tuple[int, int]:
         """Columns and rows now."""

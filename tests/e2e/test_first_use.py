@@ -132,7 +132,7 @@ def test_printed_call_is_answered_beside_a_second_appliance_and_a_second_start_g
     assert " ready " not in console(two.state, "show agents | match 800")
     assert two.stop() == 0
 
-    first.line(r"call \S+: talking 13800138000 sales 800\d", 60)
+    first.line(r"call \S+: (?:connecting|talking) 13800138000 sales 800\d", 60)
     # A real agent at a telephone that can ring: the simulated staff makes room, whoever talks after the call.
     console(state, "agent login 8001 101")
     first.line(r"staff: a real agent is logged in")
