@@ -115,6 +115,7 @@ def _run(options: argparse.Namespace) -> int:
             sys.stderr.write(f"branchpbx: --sip-port {options.sip_port} is outside 0 to 65535\n")
             return 2
         site = with_sip_port(site, options.sip_port)
+    assert site.config is not None
     base = start_of_world(options.start_date, site.config)
     if isinstance(base, str):
         sys.stderr.write(f"branchpbx: {base}\n")
