@@ -156,6 +156,16 @@ class LegResumed(LegEvent, frozen=True):
     """The telephone took us off hold."""
 
 
+class LineMissed(msgspec.Struct, frozen=True, tag=True):
+    """An outside call rang and stopped before it could be offered: there is no leg, but somebody called. Instants are engine ms."""
+
+    endpoint: str
+    at: int
+    caller: Party
+    rings: int
+    ring_started: int
+
+
 class EndpointState(msgspec.Struct, frozen=True, tag=True):
     """Availability of an extension or line changed. `state`: "idle", "busy", "ringing", "unregistered", "fault"."""
 

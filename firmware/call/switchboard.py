@@ -25,7 +25,7 @@ from firmware.call.contact import Contact, Input
 from firmware.call.emergency import RANKS, CallBack, LocalCall, called_back, victim
 from firmware.call.events import CallEvent, ContactChanged, EmergencyEnded, EmergencyStarted, emergency_text
 from firmware.call.floor import Floor, FloorState, Status
-from firmware.call.model import Alert, Cause, EndpointState, Evidence, LegEnded, LegEvent, LegKind, LegOffered, Party, Side
+from firmware.call.model import Alert, Cause, EndpointState, Evidence, LegEnded, LegEvent, LegKind, LegOffered, LineMissed, Party, Side
 from firmware.call.routing import Routing, ToEmergency, ToFeature
 from firmware.call.state import ContactState, Kind, Leg, Phase
 from firmware.call.times import LocalTime
@@ -148,13 +148,15 @@ class Switchboard:
 
     # --- input --------------------------------------------------------------------------------------------------------
 
-    def receive(self, event: Input | EndpointState, now: int) -> None:
+    def receive(self, event: Input | EndpointState | LineMissed, now: int) -> None:
         """Take one event; late events of legs that are gone are ignored."""
         if isinstance(event, EndpointState):
             self.floor.endpoint(event.endpoint, event.state)
             self._line_freed(event.endpoint, now)
         elif isinstance(event, LegOffered):
             self._offered(event, now)
+        elif isinstance(event, LineMissed):
+            self._missed(event, now)
         elif isinstance(event, TimerFired | do.LineFreed):
             raise ValueError("timers and freed lines are the switchboard's own inputs")
         else:
@@ -243,6 +245,19 @@ class Switchboard:
         if not isinstance(target, ToFeature) or target.feature != "login" or "#" not in target.rest:
             return called
         return called.removesuffix(target.rest) + target.rest.partition("#")[0]
+
+    def _missed(self, event: LineMissed, now: int) -> None:
+        """Somebody rang and gave up before we would have answered: a record without legs."""
+        state = ContactState(
+            self._ids.contact(), Kind.INBOUND, event.ring_started, Phase.ENDED, caller=event.caller, line=event.endpoint,
+            language=self.config.site.languages[0], rings=event.rings, ring_started=event.ring_started, ended=event.at,
+            cause=Cause.ABANDONED, evidence=Evidence("ring-stopped", 0.95, "before it was offered"), first_to_leave=Side.CALLER,
+        )  # fmt: skip
+        self.act(state.id, do.OpenContact())
+        self.act(state.id, do.Record(event.at, "missed", "", {"rings": event.rings}))
+        self.act(state.id, do.CloseContact())
+        self._publish(ContactChanged(now, state.id, Phase.ENDED.value, Cause.ABANDONED.value))
+        self.closed(state)
 
     def _from_outside(self, c: Contact, event: LegOffered, now: int) -> None:
         extension = called_back(self.windows, event.endpoint, now)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from firmware.call import actions as do
 from firmware.call.events import AgentChanged
-from firmware.call.model import Cause, EndpointState, Evidence, LegDriver, LegEnded, LegEvent, LegKind
+from firmware.call.model import Cause, EndpointState, Evidence, LegDriver, LegEnded, LegEvent, LegKind, LineMissed
 from firmware.call.routing import Dialled
 from firmware.call.state import ContactState, Leg, Phase
 from firmware.call.switchboard import Switchboard
@@ -102,7 +102,7 @@ class Calls:
         self._dirty: set[str] = set()
         self._started = False
         # What is published before `start` waits for it.
-        bus.subscribe((LegEvent, EndpointState), self._on_event)
+        bus.subscribe((LegEvent, EndpointState, LineMissed), self._on_event)
         media.subscribe(self._on_media)
 
     # --- start --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from firmware.config.board import Board
 from firmware.config.emergency import emergency_numbers
 from firmware.config.schema.ports import FxoLine, FxsPhone
 from firmware.config.schema.tree import Config
-from firmware.core.lines_port import LineMedia, LineMissed, LinePort, LineStatus, TraceEntry
+from firmware.core.lines_port import LineMedia, LinePort, LineStatus, TraceEntry
 from firmware.errors import ConfigError, RemoteProtocolError
 from firmware.line import signals as s
 from firmware.line.fxo import Fxo, FxoFacts
@@ -34,7 +34,7 @@ from firmware.line.profiles import Profile
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import Clock
 
-__all__ = ["LineMissed", "LineStatus", "Lines", "TraceEntry"]
+__all__ = ["LineStatus", "Lines", "TraceEntry"]
 
 log = logging.getLogger("branchpbx.lines")
 

@@ -30,6 +30,7 @@ from firmware.call.model import (
     LegOffered,
     LegProgress,
     LegRinging,
+    LineMissed,
     Party,
 )
 from firmware.config.schema.ports import FxoLine, FxsPhone
@@ -69,16 +70,6 @@ class LineMedia(Protocol):
     def watch_line(self, slot: int, kind: Any) -> Any: ...
 
     def waiting(self, port: int) -> frozenset[str]: ...
-
-
-class LineMissed(msgspec.Struct, frozen=True, tag=True):
-    """An outside call rang and stopped before it could be offered: there is no leg, but somebody called."""
-
-    endpoint: str
-    at: int
-    caller: Party
-    rings: int
-    ring_started: int
 
 
 class LineMessageWaiting(msgspec.Struct, frozen=True, tag=True):

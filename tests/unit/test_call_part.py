@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from firmware.call.model import Alert, Cause, Evidence, LegAnswered, LegDigit, LegEnded, LegKind, LegOffered, LegRinging, Party
+from firmware.call.model import Alert, Cause, Evidence, LegAnswered, LegDigit, LegEnded, LegKind, LegOffered, LegRinging, LineMissed, Party
 from firmware.call.times import LocalTime
 from firmware.config.schema.system import Recording
 from firmware.config.schema.tree import Config
@@ -249,6 +249,19 @@ def test_contact_is_in_the_records_from_its_first_moment(bench: Bench) -> None:
     bench.db.flush()
     row = bench.ask.contacts(cmd.ShowContacts())[0]
     assert (row.caller, row.ended_ms, row.rings) == ("139", 0, 0)
+
+
+def test_somebody_who_gives_up_before_the_offer_is_in_the_records(bench: Bench) -> None:
+    bench.clock.advance(12_000)
+    bench.bus.publish(LineMissed("line/2", bench.clock.now(), Party("13800138000"), 1, 2_000))
+    assert not bench.calls.board.contacts
+    bench.db.flush()
+    record = bench.records.last(1)[0]
+    assert (record["kind"], record["line"], record["caller"], record["rings"]) == ("inbound", "line/2", "13800138000", 1)
+    assert (record["cause"], record["evidence"], record["first_to_leave"]) == ("abandoned", "ring-stopped", "caller")
+    assert record["answered_ms"] is None
+    assert record["ended_ms"] - record["opened_ms"] == bench.clock.now() - 2_000
+    assert bench.records.orphans() == []
 
 
 def test_killed_core_goes_on_with_the_conversation_and_records_its_end(bench: Bench) -> None:

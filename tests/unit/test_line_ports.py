@@ -21,12 +21,13 @@ from firmware.call.model import (
     LegOffered,
     LegProgress,
     LegRinging,
+    LineMissed,
     Party,
 )
 from firmware.config.schema.people import Extension
 from firmware.config.schema.ports import FxoLine, FxsPhone, Ports
 from firmware.config.schema.tree import Config
-from firmware.core.lines import _TRANSLATE, LineMissed, Lines, translate
+from firmware.core.lines import _TRANSLATE, Lines, translate
 from firmware.errors import ConfigError, EngineBusy
 from firmware.hal.board import load_board
 from firmware.line import callerid
