@@ -27,7 +27,7 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim import day_plan as p
 from firmware.sim.client import ClientError, ProductClient, WorldClient
-from firmware.sim.day_check import Expectation, compare, coverage
+from firmware.sim.day_check import BUSY_END_MS, Expectation, compare, coverage
 from firmware.sim.front import die_with_us
 
 LIMIT_S = 175.0
@@ -220,6 +220,7 @@ class Day:
         for at, episode in enumerate(self.episodes):
             before = len(self.trouble)
             getattr(self, "do_" + episode.kind.replace("-", "_"))(episode)
+            self.sleep(BUSY_END_MS + 500)  # who hung up may only now be noticed, and agents rung for him until then
             self.until(lambda people: all(person["done"] for person in people.values()), "everybody to finish", 30)
             self.trouble[before:] = [f"episode {at} ({episode.kind}): {text}" for text in self.trouble[before:]]
             self.sleep(1000)
