@@ -16,6 +16,8 @@ from firmware.call.model import Cause, Evidence
 from firmware.config.schema.ports import FxoLine
 from firmware.line.fxo_table import (
     DIP_MS,
+    EARLY_DIAL_TONE_MS,
+    EARLY_MS,
     FXO_TABLE,
     LOW_VOLTS,
     NO_CURRENT_MS,
@@ -103,7 +105,12 @@ class FxoBase(Machine[FxoState]):
         # Dial tone in a conversation may mean that the exchange released us, but a held note, a test tone or a fax answer looks the
         # same: it counts only when it has lasted longer than any of those, as a last resort before the silence limit.
         lasting = ("dial", RELEASE_DIAL_TONE_MS // 100)
-        return Detect(digits=True, voice=True, tones=self._tones(("busy", 0), ("congestion", 0), ("unobtainable", 0), lasting))
+        tones = self._tones(("busy", 0), ("congestion", 0), ("unobtainable", 0), lasting)
+        if not self.state.outgoing:
+            # Who gave up between two rings is answered by the exchange itself: dial tone from the first moment on.
+            early = {"name": "dial?", "cycles": EARLY_DIAL_TONE_MS // 100}
+            tones += tuple(msgspec.structs.replace(one, **early) for one in tones if one.name == "dial")
+        return Detect(digits=True, voice=True, tones=tones)
 
     def _tones(self, *wanted: tuple[str, int]) -> tuple[ToneSpec, ...]:
         """Specifications with their cycles; 0 = the port's `busy_cycles`, except dial tone, which keeps its own."""
@@ -123,6 +130,11 @@ class FxoBase(Machine[FxoState]):
         return Evidence(RELEASE_KINDS.get(fact.name, "busy-tone"), min(0.99, 0.8 + 0.05 * cycles), detail)
 
     def _release_tone(self, fact: ToneHeard) -> None:
+        if fact.name == "dial?":
+            if fact.start_at - self.state.hook_at <= EARLY_MS:
+                evidence = Evidence("dial-tone", 0.9, f"dial tone since {fact.start_at} ms: the caller left before the answer")
+                self._release(Cause.CANCELLED, evidence, True)
+            return
         if fact.name in RELEASE_KINDS:
             cause = Cause.NORMAL if self.state.state == "TALKING" else Cause.CANCELLED
             self._release(cause, self._tone_evidence(fact), True)

@@ -188,6 +188,22 @@ def test_dial_tone_in_a_call_is_a_release_once_no_held_note_lasts_so_long() -> N
     assert bench.tone("dial", 600).one(s.Ended).evidence.kind == "dial-tone"
 
 
+def test_dial_tone_from_the_first_moment_on_says_that_the_caller_left_before_the_answer() -> None:
+    bench = Bench("CN").talk_in()
+    early = next(spec for spec in bench.all(s.Detect)[-1].tones if spec.name == "dial?")
+    hook_at = bench.machine.state.hook_at
+    late = bench.run(1500).fact(s.ToneHeard, "dial?", early.cycles, hook_at + 2100)
+    assert late.state == "TALKING"
+    ended = bench.fact(s.ToneHeard, "dial?", early.cycles, hook_at + 300).one(s.Ended)
+    assert (ended.cause, ended.evidence.kind, ended.by_far) == (Cause.CANCELLED, "dial-tone", True)
+
+
+def test_what_is_dialled_into_is_not_taken_for_a_caller_who_left() -> None:
+    bench = Bench("CN").dialled().run(3000).fact(s.Voice, True).run(2500)
+    assert bench.all(s.Answered)
+    assert "dial?" not in {spec.name for spec in bench.all(s.Detect)[-1].tones}
+
+
 def test_silence_is_the_last_resort_and_earlier_after_half_a_sign() -> None:
     plain = Bench("CN").talk_in().run(59_000).fact(s.Voice, True).run(100).fact(s.Voice, False).run(1_799_000)
     assert plain.state == "TALKING"
