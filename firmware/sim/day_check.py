@@ -35,6 +35,7 @@ END_MS = 800
 SURE_END_MS, SETTLED_MS = 500, 1500
 BUSY_END_MS = 4000
 UNMET_MS = 3500
+OPENING_MS = 12_000  # greeting and recording notice are over
 IDENTIFIED_MS = 3500  # caller id is complete so long after the first ring begins, or after its own beginning
 MEET_MS = 6000  # turns of talking, and the agent's number first
 LEVEL_DBM0, LEVEL_DB = -16.0, 1.0
@@ -155,8 +156,10 @@ def _judge_inbound(wish: Expectation, person: Facts, record: Facts, check: Any, 
     if person["answered"] >= 0:
         check("rings", record["rings"], person["rings"])
         near("the answer", record["answered_ms"], person["answered"], ANSWER_MS, ANSWER_MS)
-    else:
-        check("the answer", record["answered_ms"], None)
+    elif record["answered_ms"] is not None:
+        # Between two rings nothing tells that the caller has left: the line is answered, and the exchange's dial tone tells it then.
+        check("the answer after the caller left", record["answered_ms"] - wall_base >= person["ended"], True)
+        check("evidence", record["evidence"], "dial-tone")
     strong = person["line"] <= 3
     if person["ended_by"] == "me":
         # In its first moments the transients of the answer hide a release.
@@ -167,10 +170,11 @@ def _judge_inbound(wish: Expectation, person: Facts, record: Facts, check: Any, 
     elif not wish.preemptible:
         near("the end", record["ended_ms"], person["ended"], END_MS, 2 * END_MS)
     pressed = "".join(keys for keys, _ in person["pressed"])
-    if pressed and not (person["ended_by"] == "me" and person["ended"] - person["pressed"][0][1] < 600):
-        check("language", record["language"], LANGUAGE_OF[pressed[0]])
-    if len(pressed) >= 2 and person["ended"] - person["pressed"][1][1] > 600:
-        check("queue", record["queue"], QUEUE_OF[pressed[1]])
+    # Keys pressed into the greeting are kept for the menus behind it, and count when these are reached.
+    reached = not wish.barge_in or person["ended"] - person["answered"] > OPENING_MS
+    for at, (what, wanted) in enumerate((("language", LANGUAGE_OF), ("queue", QUEUE_OF))):
+        if len(pressed) > at and person["ended"] - person["pressed"][at][1] > 600 and (reached or record["queue"]):
+            check(what, record[what], wanted[pressed[at]])
     met = [agent for agent, hz in AGENT_HZ.items() if f"{hz:g}" in person["partners"]]
     if wish.transferred:
         check("people met", sorted(met), sorted((wish.agent, TRANSFER_EXTENSION)))
