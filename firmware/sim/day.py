@@ -304,8 +304,10 @@ class Day:
         """Somebody at a telephone of the branch calls a number outside, where a person answers after 3 s and speaks on and on."""
         self.world.ask("number", number=e.number, kind="answer", answer_after=3, say=steady(p.OUTSIDE_HZ))
         facts = {"talk": e.talk_s + 12, "tone_hz": tone_hz, "partners_hz": [p.OUTSIDE_HZ], **where}
+        if e.double:
+            facts["say"] = steady(tone_hz)
         answer = self.world.ask(do, timeout=120, action="dial", number=f"9{e.number}", wait=True, **facts)
-        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension=extension))
+        self.expected.append(Expectation(e.kind, "outbound", str(answer["person"]), e.number, extension=extension, double=e.double))
 
     def do_outbound_fxs(self, e: p.Episode) -> None:
         self._outbound(e, p.SPARE_EXTENSION, p.AGENT_HZ[p.FXS_AGENT], "phone", {"phone": 3})

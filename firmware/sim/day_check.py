@@ -40,7 +40,8 @@ IDENTIFIED_MS = 3500  # caller id is complete so long after the first ring begin
 MEET_MS = 6000  # turns of talking, and the agent's number first
 LEVEL_DBM0, LEVEL_DB = -16.0, 1.0
 GAP_MS = 60
-OWN_DBM0 = -40.0  # nothing of one's own voice above this
+OWN_DBM0 = -50.0  # nothing of one's own voice above this
+OWN_OUTSIDE_DBM0 = -36.0  # nor above this in a call outwards, where the caller's steady tone began before there was anything to learn from
 BEGIN_S, END_S = 1.0, 0.4  # a conversation's first second is the cancellers', its last moments are the hang-up's
 CODE_END_MS = 4000  # a telephone hears busy tone for a while before its owner is sure
 OUTSIDE_ANSWER_MS = 4000  # a voice that does not pause is an answer once it is longer than ringback; who speaks in turns takes MEET_MS
@@ -225,25 +226,25 @@ def _judge_outgoing(
 
 def _heard(wish: Expectation, person: Facts, people: Sequence[Facts], tapes: Path) -> list[str]:
     """Both sides of a conversation sounded all the time: what each of them heard."""
-    phone, tones = PHONE_OF[wish.agent], (AGENT_HZ[wish.agent], CALLER_HZ)
-    other = next(
-        (
-            p
-            for p in people
-            if p["kind"] in ("phone", "softphone") and p["number"] == phone and person["started"] <= p["answered"] <= person["ended"]
-        ),
-        None,
-    )  # fmt: skip
+    outbound = wish.kind == "outbound"
+    if outbound:
+        tones = (OUTSIDE_HZ, AGENT_HZ[FXS_AGENT if person["kind"] == "phone" else SIP_AGENT])
+        candidates = [p for p in people if p["kind"] == "callee" and p["number"] == wish.number]
+    else:
+        tones = (AGENT_HZ[wish.agent], CALLER_HZ)
+        candidates = [p for p in people if p["kind"] in ("phone", "softphone") and p["number"] == PHONE_OF[wish.agent]]
+    other = next((p for p in candidates if person["started"] <= p["answered"] <= person["ended"]), None)
     alone = wish.killed_at >= 0  # the caller of that call is silent, so that he hears nothing but the agent
     if person["met"] < 0 or (not alone and (other is None or other["met"] < 0)):
         return ["the two sides did not hear each other"]
-    found = _side("the caller", person, other, tones[0], tones[1], tapes)
+    most = OWN_OUTSIDE_DBM0 if outbound else OWN_DBM0
+    found = _side("the caller", person, other, tones[0], tones[1], most, tapes)
     if other is not None and not alone:
-        found += _side("the agent", other, person, tones[1], tones[0], tapes)
+        found += _side("the other side", other, person, tones[1], tones[0], most, tapes)
     return found
 
 
-def _side(who: str, person: Facts, other: Facts | None, hz: float, own_hz: float, tapes: Path) -> list[str]:
+def _side(who: str, person: Facts, other: Facts | None, hz: float, own_hz: float, most: float, tapes: Path) -> list[str]:
     path = tapes / f"{person['ident']}.wav"
     try:
         tape = read_wav(path)
@@ -262,7 +263,7 @@ def _side(who: str, person: Facts, other: Facts | None, hz: float, own_hz: float
     found = [f"{who} heard nothing of the other for {longest} ms"] if longest > GAP_MS else []
     if abs(level - LEVEL_DBM0) > LEVEL_DB:
         found.append(f"{who} heard the other at {level:.1f} dBm0, not at {LEVEL_DBM0:g}")
-    if own > OWN_DBM0:
+    if own > most:
         found.append(f"{who} heard itself at {own:.1f} dBm0")
     return found
 

@@ -26,7 +26,7 @@ COVERAGE = (
     "overflow-no-agent", "overflow-full", "agent-no-answer", "caller-leaves", "agent-fxs", "agent-sip", "outbound-fxs", "outbound-sip",
     "transfer", "emergency-lines-busy", "core-killed", "rating", "double-talk-fxs", "double-talk-sip", "log-in-fxs", "log-in-sip",
 )  # fmt: skip
-TALKERS = ("talk-fxs", "talk-sip", "no-answer", "rating")
+TALKERS = ("talk-fxs", "talk-sip", "no-answer", "rating", "outbound-fxs", "outbound-sip")
 OUTGOING = ("outbound-fxs", "outbound-sip", "emergency")
 CALLS_OF = {"full": 2, "emergency": 5}
 FXS_AGENT, SIP_AGENT, SLOW_AGENT, SMALL_AGENT = "8001", "8002", "8003", "8004"

@@ -210,8 +210,7 @@ class CallPlan:
 def voice_of(say: str, tone_hz: float, seed: int, now: int, *, first: bool) -> Source | None:
     """What a person says all the time: `say`, or a tone in turns of 1.6 s every 4 s (who called first, then who answered).
 
-    Turns are those of the world's clock, so that each side is heard alone. Two steady tones at once (`say` tone:...) are a harder case:
-    between an FXS and an FXO leg, with a canceller on each, they were seen to arrive garbled. Turns do not cover that case.
+    Turns are those of the world's clock, so that each side is heard alone; `say` tone:... is the harder case of both at once.
     """
     if say.startswith("turn:"):
         tone_hz = float(say.removeprefix("turn:"))

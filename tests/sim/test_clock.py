@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import time
 from typing import Any
 
 from firmware.sim.people import AnswerPlan, CallPlan, Press
-from firmware.sim.world import Until
+from firmware.sim.world import Until, unread
 from tests.sim.stand_in import OFF_HOOK, Box
 
 
@@ -100,3 +101,54 @@ def test_a_wait_with_a_limit_ends_at_the_limit() -> None:
     box.town.world.spawn("waiter", waiting())
     box.run(600)
     assert ends == [(False, 330)] or ends[0][1] <= 350
+
+
+def test_a_datagram_that_nobody_has_read_is_seen_until_it_is_read() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taker, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as giver:
+        taker.bind(("127.0.0.1", 0))
+        address = taker.getsockname()
+        assert not unread(address)
+        giver.sendto(b"INVITE", address)
+        assert unread(address)
+        taker.recv(100)
+        assert not unread(address)
+
+
+def test_a_directed_world_moves_only_while_somebody_waits() -> None:
+    """The director sees the block stand still, lets 200 ms pass, and sees it stand still again."""
+    box = Box()
+    world = box.town.world
+    seen: list[int] = []
+
+    class Director:
+        """A socket that is readable whenever the world asks."""
+
+        def __init__(self) -> None:
+            self.inner, other = socket.socketpair()
+            other.send(b"x")
+            self.other = other
+
+        def fileno(self) -> int:
+            return self.inner.fileno()
+
+        def readable(self) -> None:
+            if world.waits:
+                return
+            seen.append(world.now)
+            if len(seen) == 3:
+                world.waits = 1
+                world.after(200, over)
+            elif len(seen) == 6:
+                world.stopping = True
+
+    def over() -> None:
+        world.waits = 0
+
+    director = Director()
+    world.poll(director)
+    world.directed = True
+    with director.inner, director.other:
+        world.segment.speed = 100  # real time: nothing has to tick
+        world.run()
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[3] == seen[4] == seen[2] + 200

@@ -26,6 +26,18 @@ class Ring:
         self.horizon = tick
 
 
+def test_a_virtual_clock_is_held_while_something_from_outside_is_handled() -> None:
+    ring = Ring()
+    clock = EngineClock(ring)
+    clock.call_at(500, lambda: None)
+    assert ring.horizon == 50
+    with clock.held():
+        assert ring.horizon == 0
+        clock.call_at(300, lambda: None)
+        assert ring.horizon == 0
+    assert ring.horizon == 30
+
+
 def test_timers_run_in_order_of_instant_then_of_setting(rng: random.Random) -> None:
     clock = ManualClock()
     ran: list[tuple[int, int]] = []
