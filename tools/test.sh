@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# All tests in stages: lint; everything in virtual time, in parallel; then the whole product, alone and one by one.
+# All tests in stages: lint; the parts; the whole product in virtual time, both in parallel; then what needs the wall clock, alone.
 # `tools/test.sh STAGE...` runs only these stages. Each stage has a time limit; the logs stay in build/test.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-[ $# -gt 0 ] || set -- lint fast e2e
+[ $# -gt 0 ] || set -- lint fast virtual realtime
 export PYTHONDONTWRITEBYTECODE=1
 export BRANCHPBX_SEED=${BRANCHPBX_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 mkdir -p build/test
 summary=() failed=0 began=$SECONDS
 
-limit_of() { case $1 in lint) echo 120 ;; fast) echo 240 ;; e2e) echo 900 ;; esac; }
+limit_of() { case $1 in lint) echo 120 ;; fast) echo 240 ;; virtual) echo 420 ;; realtime) echo 600 ;; esac; }
 
 lint() {
     local fault=0
@@ -23,8 +23,9 @@ stage() {
     case $1 in
         lint) lint ;;
         fast) timeout --kill-after=10 "$(limit_of fast)" "$python" -m pytest -q -n 2 -m "not e2e" tests ;;
-        e2e) timeout --kill-after=30 "$(limit_of e2e)" "$python" -m pytest -q -p no:xdist --durations=8 -m e2e tests ;;
-        *) echo "test: stage '$1' is unknown; stages are lint fast e2e" >&2; exit 2 ;;
+        virtual) timeout --kill-after=30 "$(limit_of virtual)" "$python" -m pytest -q -n 2 --dist loadfile --durations=8 -m "e2e and not realtime" tests ;;
+        realtime) timeout --kill-after=30 "$(limit_of realtime)" "$python" -m pytest -q -p no:xdist --durations=8 -m "e2e and realtime" tests ;;
+        *) echo "test: stage '$1' is unknown; stages are lint fast virtual realtime" >&2; exit 2 ;;
     esac
 }
 
