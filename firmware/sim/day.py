@@ -316,11 +316,11 @@ class Day:
         self._outbound(e, p.OTHER_SIP, p.AGENT_HZ[p.SIP_AGENT], "softphone", {"extension": p.OTHER_SIP})
 
     def do_transfer(self, e: p.Episode) -> None:
-        """The FXS agent asks a colleague and puts the caller through."""
+        """The FXS agent, heard for two turns at least, asks a colleague and puts the caller through."""
         self.agents(p.FXS_AGENT)
-        self.seat(p.FXS_AGENT, keys=f"*3{p.TRANSFER_EXTENSION}@8", talk=22)
+        self.seat(p.FXS_AGENT, keys=f"*3{p.TRANSFER_EXTENSION}@12", talk=26)
         self.seat(p.TRANSFER_EXTENSION)
-        person = self.call(e, wait=True, press=self.presses(e, "1"), talk=36, hang_up_after=120)
+        person = self.call(e, wait=True, press=self.presses(e, "1"), talk=40, hang_up_after=120)
         self._inbound(e, person, "1", agent=p.FXS_AGENT, transferred=True)
 
     def do_emergency(self, e: p.Episode) -> None:
