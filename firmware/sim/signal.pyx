@@ -91,10 +91,11 @@ cdef class ToneSource(Source):
                         if self.cycles == 0:
                             self.done = True
                             return 0
+                if phase.count == 0:                    # sound to sound goes on without a jump, such as a turn cut in two
+                    for k in range(MAX_FREQS):
+                        self.angle[k] = 0.0
                 phase = &self.phases[self.index]
                 self.left = phase.samples
-                for k in range(MAX_FREQS):
-                    self.angle[k] = 0.0
         return 0
 
 
