@@ -50,6 +50,20 @@ def _ms(request: Request, name: str, default: float = 0.0) -> int:
     return int(1000 * float(request.get(name, default)))
 
 
+def _answer_plan(request: Request) -> AnswerPlan:
+    """How somebody at a telephone answers, as a request words it (seconds, Hz)."""
+    return AnswerPlan(
+        _ms(request, "after", 3),
+        float(request.get("tone_hz", 0)),
+        str(request.get("say", "")),
+        _ms(request, "talk"),
+        int(request.get("ignore", 0)),
+        int(request.get("times", 1)),
+        tuple(map(float, request.get("partners_hz", ()))),
+        read_presses(str(request.get("keys", ""))),
+    )
+
+
 class Client:
     """One connection."""
 
@@ -355,16 +369,7 @@ class Control:
         elif action == "answer":
             if request.get("say") and not str(request["say"]).startswith("turn:"):
                 _sound(str(request["say"]))
-            plan = AnswerPlan(
-                int(1000 * float(request.get("after", 3))),
-                float(request.get("tone_hz", 0)),
-                str(request.get("say", "")),
-                int(1000 * float(request.get("talk", 0))),
-                int(request.get("ignore", 0)),
-                int(request.get("times", 1)),
-                tuple(map(float, request.get("partners_hz", ()))),
-                read_presses(str(request.get("keys", ""))),
-            )
+            plan = _answer_plan(request)
             return {"seat": self.town.staff_phone(phone.number, plan)}
         elif action == "leave":
             self.town.leave(f"desk-{phone.number}")
@@ -414,16 +419,7 @@ class Control:
             return self._person(client, person, request)
         if action == "answer":
             phone.drill = bool(request.get("drill"))
-            plan = AnswerPlan(
-                int(1000 * float(request.get("after", 3))),
-                float(request.get("tone_hz", 0)),
-                str(request.get("say", "")),
-                int(1000 * float(request.get("talk", 0))),
-                int(request.get("ignore", 0)),
-                int(request.get("times", 1)),
-                tuple(map(float, request.get("partners_hz", ()))),
-                read_presses(str(request.get("keys", ""))),
-            )
+            plan = _answer_plan(request)
             return {"seat": self.town.staff_softphone(extension, plan)}
         if action == "leave":
             self.town.leave(f"soft-{extension}")
