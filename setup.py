@@ -18,8 +18,9 @@ FOLDERS = ("firmware/dsp", "firmware/sim")
 
 
 def compile_flags() -> list[str]:
-    """Speed without surprises: no `-ffast-math`, because a filter that saw a NaN must be able to notice it."""
-    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+    """Speed without surprises: no `-ffast-math`, because a filter that saw a NaN must be able to notice it;
+    no contraction into fused operations, because ARM and x86 must decide alike."""
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fvisibility=hidden"]
     # Warnings that only the generated C gives.
     flags += ["-Wall", "-Wno-unused-function", "-Wno-array-bounds", "-Wno-maybe-uninitialized"]
     if platform.machine().startswith("armv7"):
