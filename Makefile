@@ -6,6 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON := .venv/bin/python
 STATE ?= state
 RUN ?=
+DSP ?=
 SOAK ?= 50
 
 SETUP := tools/setup.sh tools/packages.txt pyproject.toml tools/requirements.txt
@@ -33,6 +34,10 @@ test: .venv/.ready-test ext prompts ## Lint and every test: unit, dsp, property,
 soak-unit: .venv/.ready-test ext prompts ## Property tests with 50 times the examples (SOAK=N for N times)
 	@BRANCHPBX_SOAK=$(SOAK) $(PYTHON) -m pytest -q -n 2 -m hypothesis tests
 
+.PHONY: soak-dsp
+soak-dsp: .venv/.ready-test ext ## Signal tests with their full counts: an hour of talk-off, hours of random input (SOAK=N for N times)
+	@BRANCHPBX_SOAK=$(SOAK) $(PYTHON) -m pytest -q -n 2 tests/dsp
+
 .PHONY: lint
 lint: .venv/.ready-test ## ruff and mypy --strict
 	@tools/test.sh lint
@@ -47,6 +52,10 @@ prompts: build/prompts/.made ## Speak the prompts that changed into build/prompt
 bench-calls: ext prompts ## Calls one core carries, delays, memory: a table and build/bench/calls.json
 	@mkdir -p build/bench
 	@$(PYTHON) tools/bench_calls.py
+
+.PHONY: bench-dsp
+bench-dsp: .venv/.ready-bench ext ## Signal blocks against spandsp and SpeexDSP: tables, goals, build/bench/dsp.json (DSP='--quick echo', DSP=--docs)
+	@$(PYTHON) -m tools.bench_dsp $(DSP)
 
 .PHONY: sbom
 sbom: .venv/.ready-run ## Software bill of materials (CycloneDX): build/sbom.json
@@ -70,6 +79,10 @@ clean: ## Remove what was built (keeps .venv and the state folder)
 .venv/.ready-test: $(SETUP) tools/requirements-dev.txt
 	@tools/setup.sh test
 	@touch .venv/.ready-run $@
+
+.venv/.ready-bench: $(SETUP) tools/requirements-dev.txt
+	@tools/setup.sh bench
+	@touch .venv/.ready-run .venv/.ready-test $@
 
 build/make_interrupt.so: tools/make_interrupt.c | .venv/.ready-run
 	@cc -shared -fPIC -O1 -o $@ $<

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prepares a machine: `tools/setup.sh run` for `make run`, `tools/setup.sh test` for `make test` too.
+# Prepares a machine: `tools/setup.sh run` for `make run`, `tools/setup.sh test` for `make test` too, `tools/setup.sh bench` for
+# `make bench-dsp` as well.
 # Installs missing system packages (as root; otherwise names the one command to type and ends with status 2), makes `.venv`
 # with the pinned Python packages, and puts the `branchpbx` command there. Calling it again costs nothing that is done already.
 set -euo pipefail
@@ -8,7 +9,8 @@ purpose=${1:-run}
 case $purpose in
     run) purposes="run" ;;
     test) purposes="run test" ;;
-    *) echo "setup: purpose '$purpose' is unknown; use run or test" >&2; exit 2 ;;
+    bench) purposes="run test bench" ;;
+    *) echo "setup: purpose '$purpose' is unknown; use run, test or bench" >&2; exit 2 ;;
 esac
 
 say() { printf '\n== %s\n' "$*"; }
