@@ -56,6 +56,9 @@ cdef int TONAL_BINS = 18                                # of 31 Hz within 20 dB 
 cdef int HANG_HOPS = 15
 cdef float SLOWLY = 0.04
 cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
+cdef float MOST_TAP = 4.0                               # no line amplifies more
+cdef float TRUST = 0.02                                 # variance of an imported filter, of its power
+cdef int TRIAL_HOPS = 25                                # with far speech
 cdef float LEAST_MOVE = 3e-5
 
 
@@ -156,6 +159,8 @@ cdef void echo_reset(EchoState* s) noexcept nogil:
     s.leak = 1.0
     s.expected = 0.0
     s.hops = 0
+    s.mode = ECHO_NORMAL
+    s.trial = 0
 
 
 cdef inline int _slot(const EchoState* s, int age) noexcept nogil:
@@ -257,6 +262,13 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint
     if not active:
         s.better = 0
         return False
+    if s.trial > 0:
+        s.trial -= 1
+        if s.trial == 0:                                # an imported filter that did not show itself right is forgotten
+            memset(s.back.re, 0, <size_t>s.parts * s.bins * sizeof(float))
+            memset(s.back.im, 0, <size_t>s.parts * s.bins * sizeof(float))
+            _spread_variance(s, START_VAR)
+            s.error_back = s.error_front
     if s.error_back < <float>0.8 * s.error_front and pb < pf and s.error_back < s.level_near:
         s.better += 1
         s.worse = 0
@@ -273,6 +285,7 @@ cdef bint _judge(EchoState* s, float pn, float pf, float pb, float between, bint
         s.error_front = s.error_back
         s.better = 0
         s.since_copy = 0
+        s.trial = 0
         s.gained = s.moved = 0.0
         if proven:
             s.converged = 2
@@ -461,7 +474,7 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
         if pf < py:
             s.sum_left += <float>0.01 * (pf - s.sum_left)
             s.sum_before += <float>0.01 * (pn - s.sum_before)
-    if s.nlp:
+    if s.nlp and s.mode == ECHO_NORMAL:
         _control_residual(s, s.near, pf, py, active)
     for k in range(hop):
         out[k] = kernel_round(s.near[k])
@@ -474,6 +487,10 @@ cdef int echo_process(EchoState* s, const short* reference, const short* capture
         if n > 0 and out != captured:
             memmove(out, captured, n * sizeof(short))
         return -1
+    if s.mode == ECHO_BYPASS:
+        if out != captured:
+            memmove(out, captured, n * sizeof(short))
+        return 0
     while at < n:
         _hop(s, reference + at, captured + at, out + at)
         at += s.hop
@@ -498,6 +515,47 @@ cdef void echo_stats(const EchoState* s, EchoStats* stats) noexcept nogil:
     if s.converged and s.sum_left > 0.0 and s.sum_before > 0.0:
         stats.erle_db = <float>10.0 * log10f(s.sum_before / s.sum_left)
     stats.noise_dbm0 = <float>10.0 * log10f((s.noise_power + <float>1e-2) / POWER_0DBM0)
+    stats.converged = s.converged
+    stats.disabled = 0
+    stats.mode = s.mode
+
+
+cdef void echo_set_mode(EchoState* s, int mode) noexcept nogil:
+    s.mode = mode
+    s.gain = 1.0
+    s.hang = 0
+
+
+cdef int echo_taps(const EchoState* s) noexcept nogil:
+    return s.parts * s.hop
+
+
+cdef int echo_export(const EchoState* s, float* taps, int most) noexcept nogil:
+    cdef float wave[512]
+    cdef int p
+    if s.converged < 2 or most < s.parts * s.hop:
+        return 0
+    for p in range(s.parts):
+        fft_inverse(&s.fft, s.front.re + p * s.bins, s.front.im + p * s.bins, wave)
+        memcpy(taps + p * s.hop, wave, s.hop * sizeof(float))
+    return s.parts * s.hop
+
+
+cdef int echo_import(EchoState* s, const float* taps, int n) noexcept nogil:
+    cdef int p, k
+    if n != s.parts * s.hop:
+        return -1
+    for k in range(n):
+        if not (-MOST_TAP < taps[k] < MOST_TAP):        # also false for NaN
+            return -1
+    for p in range(s.parts):
+        memset(s.wave, 0, s.n * sizeof(float))
+        memcpy(s.wave, taps + p * s.hop, s.hop * sizeof(float))
+        fft_forward(&s.fft, s.wave, s.back.re + p * s.bins, s.back.im + p * s.bins)
+    for k in range(s.parts * s.bins):
+        s.var[k] = TRUST * (s.back.re[k] * s.back.re[k] + s.back.im[k] * s.back.im[k]) + TRUST * START_VAR / s.parts
+    s.trial = TRIAL_HOPS
+    return 0
 
 
 cdef class EchoCanceller:
@@ -545,7 +603,32 @@ cdef class EchoCanceller:
         cdef EchoStats stats
         with nogil:
             echo_stats(self.state, &stats)
-        return {"erl_db": stats.erl_db, "erle_db": stats.erle_db, "noise_dbm0": stats.noise_dbm0, "delay_ms": stats.delay_ms}
+        return {"erl_db": stats.erl_db, "erle_db": stats.erle_db, "noise_dbm0": stats.noise_dbm0, "delay_ms": stats.delay_ms,
+                "converged": stats.converged, "disabled": bool(stats.disabled)}
+
+    def export_filter(self) -> bytes:
+        """The learned impulse response as 32-bit floats; empty while none is proven."""
+        cdef bytearray taps = bytearray(4 * echo_taps(self.state))
+        cdef char* to = taps
+        cdef int n
+        with nogil:
+            n = echo_export(self.state, <float*>to, echo_taps(self.state))
+        return bytes(taps[:4 * n])
+
+    def import_filter(self, taps) -> None:
+        """Begin with a response that `export_filter` gave; it is heard once it has been seen to remove echo, else forgotten.
+
+        Raises ValueError for another length (rate or tail differ) and for values that are no impulse response.
+        """
+        cdef bytes data = bytes(taps)
+        cdef const char* at = data
+        cdef int n = <int>(len(data) // 4), status
+        if len(data) != 4 * echo_taps(self.state):
+            raise ValueError(f"an echo filter of {len(data)} bytes does not fit: this canceller has {4 * echo_taps(self.state)}")
+        with nogil:
+            status = echo_import(self.state, <const float*>at, n)
+        if status != 0:
+            raise ValueError("an echo filter holds values that no line has")
 
     def reset(self) -> None:
         """Forget everything learned."""
