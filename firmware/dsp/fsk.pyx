@@ -4,57 +4,78 @@ Theory of operation. Bell 202 (mark 1200 Hz, space 2200 Hz) and ITU-T V.23 mode 
 ETSI EN 300 659: channel seizure (alternating bits), marks, then bytes of start bit 0, eight bits from the lowest, stop bit 1:
 message type, length, parameters, checksum (two's complement of the byte sum).
 
-Receiver, at 8 kHz (16 kHz input is halved first): a 400 Hz high-pass removes offset and hum; two phasors turn mark and space to
-zero frequency; sums over exactly one bit (6 2/3 samples, outer ones weighted) are matched filters. The discriminator is the
-difference of their magnitudes, each weighted with the other's tracked level, so that a sloping line does not shift
-the bit edges. Sixteen bits of pure mark arm the receiver; a falling edge, interpolated between samples, starts a byte; bits are read at
-their centres and every edge pulls the bit clock a quarter of the way, which follows 1 % clock error over any length.
+Receiver, at 8 kHz (16 kHz input is halved first), in frames of 8 samples. `fsk_front.h` gives the matched filters of both tones;
+their difference, each weighted with the level its tone was last heard at, is the discriminator. Seventeen bits of pure mark arm the
+receiver, with or without a seizure before them. A falling edge then starts a byte, if half a bit later there is still space. A byte is judged
+when all of it has been heard: of the five places around the expected one (the edge, or the clock kept over the bytes before, to a sample)
+that is taken, with a parabola between them, where the discriminator is widest open over all ten bits; so no single edge matters
+and 1 % of clock error is followed with its drift. Senders may put marks between bytes; then the edge counts again.
+The first byte teaches the level of space and is judged twice. A byte whose power is not mostly in the two tones ends the message.
+
+FSK_AUTO listens half-way between the standards (1250, 2150 Hz; the 50 Hz cost 0.03 dB) and tells them apart by how the phase
+of the marks turns, which is 36 degrees of difference per frame: so there is one receiver and nothing can be reported twice.
+
 A message is returned only with a right checksum. -1 is returned when a message of a known type ended with a wrong
 checksum, lost its carrier or lost framing; noise and speech that only look like a start are dropped without a word.
-Invariants: no allocation, no pointers in the structs, result independent of buffer sizes.
+Invariants: no allocation, no pointers in the structs, result independent of buffer sizes (one buffer of at most 80 ms ends one
+message at most); decisions rest on sums, products and square roots alone, so every machine decides alike.
 """
 
 from libc.math cimport cos, sin, pow, sqrt, fabs, M_PI
 from libc.string cimport memset
 
-cdef extern from "kernels.h" nogil:
+cdef extern from "fsk_front.h" nogil:
+    enum:
+        FSK_FRAME
+        FSK_TURN
     short kernel_round(float x)
     int decimator_push(Decimator* d, float x, float* out)
+    void fsk_front(FskFront* f, const float* wave, const float* x, float* mark, float* space)
+    int fsk_weigh(float* out, const float* mark, const float* space, float mark_level, float space_level)
 
 cdef enum:
-    SEIZURE_BITS = 300
-    MARK_BITS = 180
     TRAIL_BITS = 10
-    SEARCH = 0
-    READY = 1
-    BYTE = 2
+    SEARCH = 0                  # for marks
+    READY = 1                   # armed, or between two bytes: waiting for a start bit
+    START = 2                   # an edge came: is it one?
+    BYTE = 3                    # collecting
+    MASK = FSK_RING - 1
+    ARM_FRAMES = 14             # 17 bits of mark
+    IMPURE_FRAMES = 4           # armed, but this is no longer a mark
+    LOST_FRAMES = 5             # 6 bits without carrier
+    IDLE_FRAMES = 25            # 30 bits of mark between two bytes: the sender gave up
+    BEFORE = 4                  # samples kept in front of an edge
+    ROUND = 2                   # places tried on either side
+    DUE = 70                    # samples after its edge when a byte has been heard whole: 9.5 bits, ROUND and a margin
 
-cdef double BIT = 8000.0 / 1200.0
-cdef float EDGE = <float>(5.0 / 6.0)                    # 5 whole samples and two of 5/6 make one bit
-cdef double POWER_0DBM0 = 22750.0 * 22750.0 / 2.0
-cdef double FLOOR = POWER_0DBM0 * 2.0e-5                # -47 dBm0
-cdef double MARK_PURE = 0.5
-cdef int ARM_SAMPLES = 107                              # 16 bits of mark
-cdef int LOST_SAMPLES = 40                              # 6 bits without carrier
-cdef int IDLE_SAMPLES = 200                             # 30 bits of mark between two bytes: the sender gave up
+cdef float BIT = <float>(8000.0 / 1200.0)
+cdef float FLOOR = <float>(22750.0 * 22750.0 / 2.0 * 2.0e-5 * 8000.0 / 1200.0)      # energy of one bit at -47 dBm0
+cdef float MARK_PURE = <float>(0.45 * 0.5 * 8000.0 / 1200.0)
+cdef float BYTE_PURE = <float>(0.40 * 0.5 * 8000.0 / 1200.0)
+cdef float wave[3][640]         # of each standard: cos and -sin of mark, cos and -sin of space
+
+
+def _fill_tables():
+    cdef int i, k
+    for i, (mark, space) in enumerate(((1200.0, 2200.0), (1300.0, 2100.0), (1250.0, 2150.0))):
+        for k in range(FSK_TURN):
+            wave[i][k] = <float>cos(2.0 * M_PI * mark * k / 8000.0)
+            wave[i][FSK_TURN + k] = <float>-sin(2.0 * M_PI * mark * k / 8000.0)
+            wave[i][2 * FSK_TURN + k] = <float>cos(2.0 * M_PI * space * k / 8000.0)
+            wave[i][3 * FSK_TURN + k] = <float>-sin(2.0 * M_PI * space * k / 8000.0)
+
+
+_fill_tables()
 
 
 cdef int fsk_rx_init(FskRx* rx, int standard, int rate) noexcept nogil:
-    cdef int i
-    cdef double freq
     memset(rx, 0, sizeof(FskRx))
-    if (rate != 8000 and rate != 16000) or (standard != FSK_BELL202 and standard != FSK_V23):
+    if (rate != 8000 and rate != 16000) or standard < FSK_BELL202 or standard > FSK_AUTO:
         return -1
     rx.decimate = rate // 8000
-    for i in range(2):
-        if standard == FSK_V23:
-            freq = 2100.0 if i else 1300.0
-        else:
-            freq = 2200.0 if i else 1200.0
-        rx.cos_w[i] = cos(2.0 * M_PI * freq / 8000.0)
-        rx.sin_w[i] = sin(2.0 * M_PI * freq / 8000.0)
-        rx.re[i] = 1.0
-        rx.level[i] = 1.0
+    rx.tones = standard
+    rx.standard = standard
+    rx.level[0] = rx.level[1] = 1.0
     return 0
 
 
@@ -63,145 +84,241 @@ cdef bint _known(int kind) noexcept nogil:
     return kind == 0x04 or kind == 0x06 or (kind >= 0x80 and kind <= 0x8F)
 
 
-cdef int _abandon(FskRx* rx) noexcept nogil:
+cdef int _abandon(FskRx* rx, int state) noexcept nogil:
+    """Ends the message; FSK_BAD when there was one."""
     cdef int result = FSK_BAD if rx.count >= 2 and _known(rx.message[0]) else 0
-    rx.state = SEARCH
-    rx.marks = 0
+    rx.state = state
     rx.count = 0
     rx.sum = 0
     rx.faults = 0
+    rx.run = 0
+    rx.locked = 0
+    rx.drift = 0.0
+    rx.bad = 0
+    if state == SEARCH:
+        rx.carrier = 0
+        rx.turn[0] = rx.turn[1] = 0.0
+        rx.level[0] = rx.level[1] = 1.0
     return result
 
 
-cdef int _byte(FskRx* rx, int value, bint stop) noexcept nogil:
+cdef int _take(FskRx* rx, int value, bint stop) noexcept nogil:
     """Takes one byte; returns the length of a completed message, 0, or FSK_BAD."""
     cdef int length
+    rx.state = READY
+    rx.run = 0
+    rx.bad = 0
+    if rx.count == 0 and (not stop or value >= 0xF0):   # a click between the marks and what came after it
+        rx.locked = 0
+        rx.drift = 0.0
+        return 0
     if not stop:
         rx.faults += 1
-        if rx.count == 0 or rx.faults > 1 or not _known(rx.message[0]):
-            return _abandon(rx)
-    rx.state = READY
-    rx.marks = 0
+        if rx.faults > 1 or not _known(rx.message[0]):
+            return _abandon(rx, SEARCH)
     if rx.count < FSK_MAX_MESSAGE:
         rx.message[rx.count] = <unsigned char>value
     rx.count += 1
     rx.sum += value
     if rx.count < 2 or rx.count < rx.message[1] + 3:
         return 0
-    if rx.sum & 0xFF:
-        return _abandon(rx)
     length = rx.count - 1
+    if rx.sum & 0xFF or (length < 4 and not _known(rx.message[0])):
+        return _abandon(rx, SEARCH)
     rx.length = length
     rx.count = 0
-    _abandon(rx)
+    _abandon(rx, SEARCH)
     return length
 
 
-cdef int _decide(FskRx* rx, float now, double mark, double space) noexcept nogil:
-    """Runs the bit clock over one sample, from discriminator rx.last to `now`."""
-    cdef double at, error, value
-    cdef int result = 0, bit
-    cdef bint edge = (rx.last > 0.0) != (now > 0.0)
-    if edge:
-        at = rx.last / (<double>rx.last - now)          # of the way from the last sample to this one
-    if rx.state == READY:
-        if edge and now <= 0.0:
+cdef inline float _at(const float* ring, unsigned int base, float t) noexcept nogil:
+    """Value `t` samples after `base`, between two samples; t >= 0."""
+    cdef int i = <int>t
+    cdef float a = ring[(base + i) & MASK], b = ring[(base + i + 1) & MASK]
+    return a + (b - a) * (t - i)
+
+
+cdef float _place(FskRx* rx, unsigned int base, float first, float bit) noexcept nogil:
+    """How many samples from `first`, the middle of the start bit, the byte really lies."""
+    cdef float width[2 * ROUND + 1]
+    cdef float sum, v, bend, t
+    cdef int c, k, best = 0
+    for c in range(2 * ROUND + 1):
+        t = first + (c - ROUND)
+        sum = -_at(rx.weight, base, t)
+        for k in range(8):
+            t += bit
+            v = _at(rx.weight, base, t)
+            sum += v if v > 0.0 else -v
+        width[c] = sum + _at(rx.weight, base, t + bit)
+        if width[c] > width[best]:
+            best = c
+    t = best - ROUND
+    if best > 0 and best < 2 * ROUND:
+        bend = width[best - 1] - 2 * width[best] + width[best + 1]
+        if bend < 0.0:
+            t += <float>0.5 * (width[best - 1] - width[best + 1]) / bend
+    return t
+
+
+cdef int _judge(FskRx* rx) noexcept nogil:
+    """A whole byte has been heard."""
+    cdef unsigned int base = rx.start - BEFORE
+    cdef float bit = BIT + rx.drift * <float>0.1, first = BEFORE + rx.part + <float>0.5 * bit
+    cdef float moved = 0.0, t, v
+    cdef float level[2]
+    cdef int heard[2]
+    cdef int k, i, again, value = 0
+    cdef bint on, stop = False
+    for again in range(2 if rx.count == 0 else 1):
+        moved = _place(rx, base, first, bit)
+        if rx.locked:
+            rx.drift += <float>0.12 * moved
+            moved *= <float>0.5
+        value = 0
+        level[0] = level[1] = 0.0
+        heard[0] = heard[1] = 0
+        t = first + moved
+        for k in range(10):
+            on = _at(rx.weight, base, t) > 0.0
+            v = _at(&rx.mark[0] if on else &rx.space[0], base, t)
+            i = 0 if on else 1
+            level[i] += v
+            heard[i] += 1
+            if k == 9:
+                stop = on
+            elif k > 0 and on:
+                value |= 1 << (k - 1)
+            t += bit
+        for i in range(2):
+            if heard[i] > 0:
+                v = level[i] / heard[i] - rx.level[i]
+                rx.level[i] += v if rx.count == 0 and i == 1 else <float>0.3 * v
+        for i in range(2):                              # one tone 14 dB above the other is as far as a line goes
+            if rx.level[i] < <float>0.2 * rx.level[1 - i]:
+                rx.level[i] = <float>0.2 * rx.level[1 - i]
+        if rx.count == 0 and not again:
+            v = <float>0.5 * (rx.level[0] * rx.level[0] - rx.level[1] * rx.level[1])
+            for k in range(FSK_RING):
+                rx.weight[k] = rx.level[0] * rx.mark[k] - rx.level[1] * rx.space[k] - v
+    if rx.tonal < BYTE_PURE * rx.energy:
+        return _abandon(rx, SEARCH)
+    rx.locked = 1
+    t = first + moved - <float>0.5 * bit + 10 * bit     # where the next byte starts if nothing comes between
+    i = <int>t
+    rx.next = base + i
+    rx.next_part = t - i
+    rx.scan = base + <int>(t - <float>0.5 * bit)
+    return _take(rx, value, stop)
+
+
+cdef bint _edge(FskRx* rx) noexcept nogil:
+    """Looks for the falling edge of a start bit in what has been heard; True when there is one."""
+    cdef float before, now, t
+    cdef int apart
+    while <int>(rx.head - rx.scan) > 0:
+        now = rx.weight[rx.scan & MASK]
+        if now <= 0.0:
+            before = rx.weight[(rx.scan - 1) & MASK]
+            rx.start = rx.scan - 1
+            rx.part = before / (before - now) if before > 0.0 else 1.0
+            if rx.locked:
+                apart = <int>(rx.start - rx.next)
+                t = apart + rx.part - rx.next_part
+                if t > <float>-2.5 and t < <float>2.5:
+                    rx.start = rx.next
+                    rx.part = rx.next_part
+                else:
+                    rx.locked = 0
+            return True
+        rx.scan += 1
+    return False
+
+
+cdef int _advance(FskRx* rx) noexcept nogil:
+    """Runs the bytes as far as the samples reach."""
+    cdef int result = 0, one
+    while True:
+        if rx.state == READY:
+            if not _edge(rx):
+                return result
+            rx.state = START
+            rx.tonal = rx.energy = 0.0
+        if rx.state == START:
+            if <int>(rx.head - rx.start) < 6:
+                return result
+            if _at(rx.weight, rx.start, rx.part + <float>0.5 * BIT) > 0.0:      # too short for a start bit
+                rx.state = READY
+                rx.scan = rx.start + 4
+                continue
             rx.state = BYTE
-            rx.bits = -1
-            rx.shift = 0
-            rx.timer = 0.5 * BIT - (1.0 - at)
-        elif rx.count > 0 and rx.marks > IDLE_SAMPLES:
-            return _abandon(rx)
-        return 0
-    if rx.state != BYTE:
-        return 0
-    rx.timer -= 1.0
-    if edge:
-        error = rx.timer + (1.0 - at) - 0.5 * BIT       # an edge belongs half a bit before a centre
-        if fabs(error) < 0.3 * BIT:
-            rx.timer -= 0.25 * error
-    if rx.timer > 0.0:
-        return 0
-    value = now + (rx.last - <double>now) * (-rx.timer)
-    rx.timer += BIT
-    bit = 1 if value > 0.0 else 0
-    if bit:
-        rx.level[0] += <float>(0.15 * (mark - rx.level[0]))
-    else:
-        rx.level[1] += <float>(0.15 * (space - rx.level[1]))
-    if rx.bits < 0:
-        if bit:                                         # too short for a start bit
-            rx.state = READY
-            return 0
-    elif rx.bits < 8:
-        rx.shift |= <unsigned int>bit << rx.bits
-    else:
-        return _byte(rx, <int>rx.shift, bit)
-    rx.bits += 1
-    return 0
+        if rx.state != BYTE or <int>(rx.head - rx.start) < DUE:
+            return result
+        one = _judge(rx)
+        if one:
+            result = one
 
 
-cdef int _sample(FskRx* rx, float x) noexcept nogil:
-    cdef int i, k, slot = rx.slot, first
-    cdef float y, square
-    cdef double re, sum_re, sum_im, energy
-    cdef double size[2]
-    cdef float ratio
-    # Butterworth high-pass, 400 Hz
-    y = <float>0.80059240 * x + rx.hp[0]
-    rx.hp[0] = <float>-1.6011848 * x + <float>1.5610181 * y + rx.hp[1]
-    rx.hp[1] = <float>0.80059240 * x - <float>0.64135154 * y
-    rx.square[slot] = y * y
-    first = slot + 2                                    # oldest of the last seven
-    energy = EDGE * (rx.square[first & 7] + rx.square[slot])
-    for k in range(1, 6):
-        energy += rx.square[(first + k) & 7]
-    for i in range(2):
-        rx.mix_re[i][slot] = <float>(y * rx.re[i])
-        rx.mix_im[i][slot] = <float>(y * rx.im[i])
-        re = rx.re[i] * rx.cos_w[i] - rx.im[i] * rx.sin_w[i]
-        rx.im[i] = rx.re[i] * rx.sin_w[i] + rx.im[i] * rx.cos_w[i]
-        rx.re[i] = re
-        sum_re = EDGE * (rx.mix_re[i][first & 7] + rx.mix_re[i][slot])
-        sum_im = EDGE * (rx.mix_im[i][first & 7] + rx.mix_im[i][slot])
-        for k in range(1, 6):
-            sum_re += rx.mix_re[i][(first + k) & 7]
-            sum_im += rx.mix_im[i][(first + k) & 7]
-        size[i] = sqrt(sum_re * sum_re + sum_im * sum_im) + 1e-9
-    rx.slot = (slot + 1) & 7
-    rx.loud += <float>(0.05 * (energy / BIT - rx.loud))
-    k = 0
-    if rx.loud < FLOOR:
-        rx.weak += 1
-        if rx.weak > LOST_SAMPLES and (rx.carrier or rx.state != SEARCH):
-            rx.carrier = 0
-            k = _abandon(rx)
-    else:
-        rx.weak = 0
-    ratio = rx.level[0] / rx.level[1]
-    if ratio > 3.0:
-        ratio = 3.0
-    elif ratio < 0.33:
-        ratio = 0.33
-    y = <float>(size[0] - size[1] * ratio)
-    if y > 0.0 and rx.loud > FLOOR and size[0] * size[0] * 2.0 > MARK_PURE * BIT * energy:
-        rx.marks += 1
-    elif y <= 0.0 or rx.state == SEARCH:
-        rx.marks = 0
+cdef int _frame(FskRx* rx) noexcept nogil:
+    cdef float mark[8]
+    cdef float space[8]
+    cdef float weight[8]
+    cdef float re, im, power, energy
+    cdef int i, at = rx.head & MASK, low, result = 0
+    cdef bint pure, loud
+    re = rx.front.end_re
+    im = rx.front.end_im
+    fsk_front(&rx.front, wave[rx.tones], rx.input, mark, space)
+    low = fsk_weigh(weight, mark, space, rx.level[0], rx.level[1])
+    for i in range(FSK_FRAME):
+        rx.mark[at + i] = mark[i]
+        rx.space[at + i] = space[i]
+        rx.weight[at + i] = weight[i]
+    rx.head += FSK_FRAME
+    energy = rx.front.energy
+    loud = energy > FLOOR
+    power = mark[7] * mark[7]
+    pure = loud and power > MARK_PURE * energy
+    rx.energy += energy
+    rx.tonal += power + space[7] * space[7]
     if rx.state == SEARCH:
-        if rx.marks >= ARM_SAMPLES:
-            rx.state = READY
-            rx.carrier = 1
-            rx.count = 0
-            rx.sum = 0
-            rx.faults = 0
-            rx.level[0] = rx.level[1] = <float>size[0]
-    else:
-        i = _decide(rx, y, size[0], size[1])
-        if i:
-            k = i
-    rx.last = y
-    return k
+        if low or not pure:
+            rx.run = 0
+            rx.turn[0] = rx.turn[1] = 0.0
+            return 0
+        rx.run += 1
+        if rx.run > 1:
+            rx.turn[0] += re * rx.front.end_re + im * rx.front.end_im
+            rx.turn[1] += re * rx.front.end_im - im * rx.front.end_re
+        if rx.run < ARM_FRAMES:
+            return 0
+        rx.state = READY
+        rx.run = 0
+        rx.weak = 0
+        rx.carrier = 1
+        rx.scan = rx.head
+        rx.level[0] = rx.level[1] = mark[7]
+        if rx.tones == FSK_AUTO:
+            rx.standard = FSK_V23 if rx.turn[1] > 0.0 else FSK_BELL202
+        return 0
+    rx.weak = 0 if loud else rx.weak + 1
+    if rx.weak > LOST_FRAMES:
+        return _abandon(rx, SEARCH)
+    if rx.state == READY and not low:
+        rx.run += 1
+        if pure:
+            rx.bad = 0
+            if rx.count == 0:
+                rx.level[0] += <float>0.1 * (mark[7] - rx.level[0])
+                rx.level[1] = rx.level[0]
+        else:
+            rx.bad += 1
+            if rx.bad >= IMPURE_FRAMES:
+                return _abandon(rx, SEARCH)
+        if rx.count > 0 and rx.run > IDLE_FRAMES:
+            result = _abandon(rx, READY)
+    i = _advance(rx)
+    return i if i else result
 
 
 cdef int fsk_rx_feed(FskRx* rx, const short* samples, int n) noexcept nogil:
@@ -211,9 +328,13 @@ cdef int fsk_rx_feed(FskRx* rx, const short* samples, int n) noexcept nogil:
         x = samples[i]
         if rx.decimate == 2 and not decimator_push(&rx.decim, x, &x):
             continue
-        one = _sample(rx, x)
-        if one > 0 or (one < 0 and result == 0):        # messages are 100 ms apart at least: a buffer of 10 ms ends one at most
-            result = one
+        rx.input[rx.filled] = x
+        rx.filled += 1
+        if rx.filled == FSK_FRAME:
+            rx.filled = 0
+            one = _frame(rx)
+            if one > 0 or (one < 0 and result == 0):
+                result = one
     return result
 
 
@@ -227,22 +348,29 @@ cdef int fsk_tx_init(FskTx* tx, const unsigned char* payload, int n, int standar
         total += payload[i]
     tx.data[n] = <unsigned char>(-total & 0xFF)
     tx.n = n + 1
-    tx.bits = SEIZURE_BITS + MARK_BITS + 10 * tx.n + TRAIL_BITS
     tx.per_bit = rate / 1200.0
-    tx.total = <int>(tx.bits * tx.per_bit)
     tx.step[0] = (1300.0 if standard == FSK_V23 else 1200.0) / rate
     tx.step[1] = (2100.0 if standard == FSK_V23 else 2200.0) / rate
     tx.amplitude = <float>(22750.0 * pow(10.0, level_dbm0 / 20.0))
     tx.left = tx.per_bit
+    fsk_tx_lead(tx, FSK_SEIZURE_BITS, FSK_MARK_BITS)
     return 0
+
+
+cdef void fsk_tx_lead(FskTx* tx, int seizure, int marks) noexcept nogil:
+    """Sets the bits before the message; to be called before the first sample. To an off-hook telephone no seizure is sent."""
+    tx.seizure = seizure
+    tx.marks = marks
+    tx.bits = seizure + marks + 10 * tx.n + TRAIL_BITS
+    tx.total = <int>(tx.bits * tx.per_bit)
 
 
 cdef int _space(FskTx* tx, int bit) noexcept nogil:
     """1 when bit number `bit` of the transmission is a space (0)."""
     cdef int place
-    if bit < SEIZURE_BITS:
+    if bit < tx.seizure:
         return 1 - (bit & 1)
-    bit -= SEIZURE_BITS + MARK_BITS
+    bit -= tx.seizure + tx.marks
     if bit < 0 or bit >= 10 * tx.n:
         return 0
     place = bit % 10
@@ -281,22 +409,26 @@ cdef int fsk_tx_fill(FskTx* tx, short* out, int n) noexcept nogil:
     return 1 if tx.at < tx.total else 0
 
 
-def _standard(name):
-    if name == "bell202":
-        return FSK_BELL202
-    if name == "v23":
-        return FSK_V23
-    raise ValueError(f"unknown FSK standard {name!r}: use 'bell202' or 'v23'")
+_NAMES = ("bell202", "v23", "auto")
+
+
+def _standard(name, int most):
+    if name in _NAMES[:most]:
+        return _NAMES.index(name)
+    raise ValueError(f"unknown FSK standard {name!r}: use {' or '.join(repr(known) for known in _NAMES[:most])}")
 
 
 cdef class CallerIdReceiver:
-    """Receives caller-id messages (type, length, parameters; without checksum) from 16-bit little-endian samples."""
+    """Receives caller-id messages (type, length, parameters; without checksum) from 16-bit little-endian samples.
+
+    `standard` is "bell202", "v23", or "auto" for either; `sample_rate` 8000 or 16000 Hz.
+    """
 
     cdef FskRx rx
     cdef readonly int errors
 
     def __init__(self, standard="bell202", sample_rate=8000):
-        if fsk_rx_init(&self.rx, _standard(standard), sample_rate) < 0:
+        if fsk_rx_init(&self.rx, _standard(standard, 3), sample_rate) < 0:
             raise ValueError(f"sample rate {sample_rate} is not supported: use 8000 or 16000")
 
     def feed(self, samples) -> list:
@@ -324,20 +456,32 @@ cdef class CallerIdReceiver:
 
     @property
     def carrier(self) -> bool:
-        """True from the marks before a message until the carrier is lost."""
+        """True from the marks before a message until its end or the loss of the carrier."""
         return self.rx.carrier != 0
+
+    @property
+    def standard(self) -> str:
+        """The standard listened for; with "auto" that of the last marks heard, "auto" before there were any."""
+        return _NAMES[self.rx.standard]
 
 
 cdef class FskTransmitter:
-    """Sends one message: channel seizure, marks, the payload's bytes, checksum."""
+    """Sends one message: channel seizure, marks, the payload's bytes, checksum.
+
+    `seizure_bits` and `mark_bits` are 300 and 180 to a telephone on hook, 0 and 80 to one in a call (GR-30 2.4.2, ETSI EN 300 659-2).
+    """
 
     cdef FskTx tx
 
-    def __init__(self, payload, standard="bell202", level_dbm0=-13.5, sample_rate=8000):
+    def __init__(self, payload, standard="bell202", level_dbm0=-13.5, sample_rate=8000, int seizure_bits=FSK_SEIZURE_BITS,
+                 int mark_bits=FSK_MARK_BITS):
         cdef bytes raw = bytes(payload)
-        if fsk_tx_init(&self.tx, raw, <int>len(raw), _standard(standard), level_dbm0, sample_rate) < 0:
+        if not 0 <= seizure_bits <= 4000 or not 0 <= mark_bits <= 4000:
+            raise ValueError(f"{seizure_bits} bits of seizure and {mark_bits} of mark cannot be sent: give 0 to 4000 of each")
+        if fsk_tx_init(&self.tx, raw, <int>len(raw), _standard(standard, 2), level_dbm0, sample_rate) < 0:
             raise ValueError(f"cannot send a message of {len(raw)} bytes at {sample_rate} Hz: give 2 to 257 bytes (type, length, "
                              "parameters) and a rate of 8000 or 16000")
+        fsk_tx_lead(&self.tx, seizure_bits, mark_bits)
 
     def generate(self, int samples) -> bytes:
         """The next `samples` samples, 16-bit little-endian; silence after the message."""
