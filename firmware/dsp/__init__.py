@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firmware.dsp.codec import VoiceCodec
     from firmware.dsp.dtmf import DtmfDetector, DtmfEvent, DtmfGenerator
     from firmware.dsp.echo import EchoCanceller
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
+    from firmware.dsp.resample import Resampler
     from firmware.dsp.tone import ToneDetector, ToneGenerator
 
 _HOME = {
@@ -22,8 +24,10 @@ _HOME = {
     "DtmfGenerator": "dtmf",
     "EchoCanceller": "echo",
     "FskTransmitter": "fsk",
+    "Resampler": "resample",
     "ToneDetector": "tone",
     "ToneGenerator": "tone",
+    "VoiceCodec": "codec",
 }
 
 __all__ = [
@@ -33,8 +37,10 @@ __all__ = [
     "DtmfGenerator",
     "EchoCanceller",
     "FskTransmitter",
+    "Resampler",
     "ToneDetector",
     "ToneGenerator",
+    "VoiceCodec",
 ]
 
 
