@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from firmware.dsp.codec import VoiceCodec
+    from firmware.dsp.comfort import ComfortNoise
+    from firmware.dsp.conceal import Concealer
     from firmware.dsp.dtmf import DtmfDetector, DtmfEvent, DtmfGenerator
     from firmware.dsp.echo import EchoCanceller
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
     from firmware.dsp.resample import Resampler
+    from firmware.dsp.stretch import TimeScaler
     from firmware.dsp.tone import ToneDetector, ToneGenerator
 
 _HOME = {
     "CallerIdReceiver": "fsk",
+    "ComfortNoise": "comfort",
+    "Concealer": "conceal",
     "DtmfDetector": "dtmf",
     "DtmfEvent": "dtmf",
     "DtmfGenerator": "dtmf",
     "EchoCanceller": "echo",
     "FskTransmitter": "fsk",
     "Resampler": "resample",
+    "TimeScaler": "stretch",
     "ToneDetector": "tone",
     "ToneGenerator": "tone",
     "VoiceCodec": "codec",
@@ -32,12 +38,15 @@ _HOME = {
 
 __all__ = [
     "CallerIdReceiver",
+    "ComfortNoise",
+    "Concealer",
     "DtmfDetector",
     "DtmfEvent",
     "DtmfGenerator",
     "EchoCanceller",
     "FskTransmitter",
     "Resampler",
+    "TimeScaler",
     "ToneDetector",
     "ToneGenerator",
     "VoiceCodec",
