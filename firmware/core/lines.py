@@ -342,7 +342,7 @@ _TRANSLATE: Mapping[str, Callable[[Any], s.Fact]] = {
     "RingTrip": lambda e: s.RingTrip(e.at),
     "FskMessage": lambda e: s.FskMessage(e.at, e.payload),
     "Digit": lambda e: s.Digit(e.at, e.digit),
-    "ToneHeard": lambda e: s.ToneHeard(e.at, e.name, e.cycles, e.start_at),
+    "ToneHeard": lambda e: s.ToneHeard(e.at, e.name, e.cycles, e.start_at, e.confidence),
     "ToneStopped": lambda e: s.ToneStopped(e.at, e.name),
     "Voice": lambda e: s.Voice(e.at, e.active),
     "DtmfSent": lambda e: s.PlayerDone(e.at, e.token),

@@ -56,6 +56,8 @@ cdef extern from "ring_segment.h" nogil:
         float freqs[4]
         float level_dbm0
         int32_t cadence_ms[8]
+        float level_db[8]
+        uint8_t mask[8]
         uint16_t nfreq, nphases, cycles
         char name[24]
 
@@ -121,6 +123,7 @@ cdef extern from "ring_segment.h" nogil:
     ctypedef struct pay_tone:
         int64_t start_at
         int32_t cycles
+        float confidence, level_dbm0
         char name[24]
 
     ctypedef struct pay_recorded:

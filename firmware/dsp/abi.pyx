@@ -110,36 +110,40 @@ def pack_play(token, clips, gain, bint loop, bint stop_on_digit):
     return (<char*>&b)[:sizeof(b)]
 
 
-cdef int _spec(body_spec* s, str name, freqs, level, cadence, cycles) except -1:
+cdef int _spec(body_spec* s, str name, freqs, level, cadence, cycles, masks, levels) except -1:
     cdef int i
     s.nfreq = _within("number of frequencies", len(freqs), 1, 4)
     s.nphases = _within("number of cadence phases", len(cadence), 0, 8)
+    if (masks and len(masks) != s.nphases) or (levels and len(levels) != s.nphases):
+        raise ValueError(f"a cadence of {s.nphases} phases has {len(masks)} masks and {len(levels)} levels: give one for each, or none")
     for i in range(s.nfreq):
         s.freqs[i] = _within("frequency", freqs[i], 50.0, 3900.0)
     for i in range(s.nphases):
         s.cadence_ms[i] = _within("cadence phase", cadence[i], 1, 60_000)
+        s.mask[i] = _within("mask", masks[i] if masks else 0 if i & 1 else (1 << s.nfreq) - 1, 0, (1 << s.nfreq) - 1)
+        s.level_db[i] = _within("level of a phase", levels[i] if levels else 0.0, -40.0, 20.0)
     s.level_dbm0 = _within("level_dbm0", level, -60.0, 3.0)
     s.cycles = _within("cycles", cycles, 1, 1000)
     _text(s.name, sizeof(s.name), name)
     return 0
 
 
-def pack_tone(token, duration_ms, str name, freqs, level, cadence, cycles):
-    """Body of tone."""
+def pack_tone(token, duration_ms, str name, freqs, level, cadence, cycles, masks=(), levels=()):
+    """Body of tone; `masks` and `levels` (dB) of the phases, () = all frequencies and none by turns, at one level."""
     cdef body_tone b
     memset(&b, 0, sizeof(b))
     b.token = token
     b.duration_ms = _within("duration_ms", duration_ms, 0, 86_400_000)
-    _spec(&b.spec, name, freqs, level, cadence, cycles)
+    _spec(&b.spec, name, freqs, level, cadence, cycles, masks, levels)
     return (<char*>&b)[:sizeof(b)]
 
 
-def pack_detect_tone(index, str name, freqs, level, cadence, cycles):
-    """Body of detect_tone: detector `index` 0..5 of the set that detect announced."""
+def pack_detect_tone(index, str name, freqs, level, cadence, cycles, masks=(), levels=()):
+    """Body of detect_tone: detector `index` 0..7 of the set that detect announced."""
     cdef body_detect_tone b
     memset(&b, 0, sizeof(b))
-    b.index = _within("detector", index, 0, 5)
-    _spec(&b.spec, name, freqs, level, cadence, cycles)
+    b.index = _within("detector", index, 0, 7)
+    _spec(&b.spec, name, freqs, level, cadence, cycles, masks, levels)
     return (<char*>&b)[:sizeof(b)]
 
 
@@ -188,7 +192,7 @@ def pack_detect(bint digits, fsk, bint voice, tones):
     b.digits = digits
     b.fsk = _within("fsk", fsk, 0, 2)
     b.voice = voice
-    b.tones = _within("number of tones", tones, 0, 6)
+    b.tones = _within("number of tones", tones, 0, 8)
     return (<char*>&b)[:sizeof(b)]
 
 
@@ -231,8 +235,9 @@ cdef object unpack(const ring_event* e):
     if t == EVT_FSK_MESSAGE:                                    # (standard, payload)
         return ("v23" if (<const pay_fsk*>p).standard else "bell202",
                 (<const char*>(<const pay_fsk*>p).data)[:min(<int>(<const pay_fsk*>p).count, 260)])
-    if t == EVT_TONE_HEARD or t == EVT_TONE_STOPPED:            # (name, cycles, start_at)
-        return _string((<const pay_tone*>p).name, RING_NAME), (<const pay_tone*>p).cycles, (<const pay_tone*>p).start_at
+    if t == EVT_TONE_HEARD or t == EVT_TONE_STOPPED:            # (name, cycles, start_at, confidence, level)
+        return (_string((<const pay_tone*>p).name, RING_NAME), (<const pay_tone*>p).cycles, (<const pay_tone*>p).start_at,
+                (<const pay_tone*>p).confidence, (<const pay_tone*>p).level_dbm0)
     if t == EVT_RECORDED:                                       # (token, samples, lost)
         return (<const pay_recorded*>p).token, (<const pay_recorded*>p).samples, (<const pay_recorded*>p).lost
     if t == EVT_PORT:

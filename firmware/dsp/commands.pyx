@@ -20,7 +20,7 @@ from firmware.dsp.player cimport player_end
 from firmware.dsp.recorder cimport recorder_start, recorder_stop
 from firmware.dsp.rtp cimport rtp_reset_sender
 from firmware.dsp.state cimport *
-from firmware.dsp.tone cimport tone_det_init, tone_gen_init
+from firmware.dsp.tone cimport ToneShape, tone_front_init, tone_gen_init, tone_track_init
 
 cdef enum:
     RUN_LIMIT = 256
@@ -179,35 +179,35 @@ cdef int _play(EngineState* e, Port* p, const body_play* b) noexcept nogil:
     return 0
 
 
-cdef int _good_spec(const body_spec* s) noexcept nogil:
+cdef int _shape(const body_spec* s, ToneShape* shape) noexcept nogil:
+    """The tone that core named, or 0 when it is none."""
     cdef int i
-    if s.nfreq < 1 or s.nfreq > 4 or s.nphases > 8 or s.cycles < 1:
+    memset(shape, 0, sizeof(ToneShape))
+    if s.nfreq < 1 or s.nfreq > 4 or s.nphases > 8 or s.cycles < 1 or not -60 <= s.level_dbm0 <= 3:
         return 0
     for i in range(s.nfreq):
         if not 50 <= s.freqs[i] <= 3900:
             return 0
+        shape.freqs[i] = s.freqs[i]
     for i in range(s.nphases):
-        if s.cadence_ms[i] < 1 or s.cadence_ms[i] > 60000:
+        if s.cadence_ms[i] < 1 or s.cadence_ms[i] > 60000 or s.mask[i] >> s.nfreq or not -40 <= s.level_db[i] <= 20:
             return 0
-    return -60 <= s.level_dbm0 <= 3
-
-
-cdef void _frequencies(const body_spec* s, double* freqs, int* cadence) noexcept nogil:
-    cdef int i
-    for i in range(4):
-        freqs[i] = s.freqs[i]
-    for i in range(8):
-        cadence[i] = s.cadence_ms[i]
+        shape.cadence_ms[i] = s.cadence_ms[i]
+        shape.mask[i] = s.mask[i]
+        shape.level_db[i] = s.level_db[i]
+    shape.nfreq = s.nfreq
+    shape.nphases = s.nphases
+    shape.cycles = s.cycles
+    shape.level_dbm0 = s.level_dbm0
+    return 1
 
 
 cdef int _tone(EngineState* e, Port* p, const body_tone* b) noexcept nogil:
-    cdef double freqs[4]
-    cdef int cadence[8]
-    if not _good_spec(&b.spec) or b.duration_ms < 0:
+    cdef ToneShape shape
+    if not _shape(&b.spec, &shape) or b.duration_ms < 0:
         return FAIL_RANGE
     player_end(e, p, 0, 0)
-    _frequencies(&b.spec, freqs, cadence)
-    if tone_gen_init(&p.player.tone, b.spec.nfreq, freqs, b.spec.level_dbm0, b.spec.nphases, cadence, 8000) < 0:
+    if tone_gen_init(&p.player.tone, &shape, 8000) < 0:
         return FAIL_RANGE
     p.player.token = b.token
     p.player.left = <int64_t>b.duration_ms * 8 if b.duration_ms else -1
@@ -256,12 +256,13 @@ cdef int _fsk(EngineState* e, Port* p, const body_fsk* b) noexcept nogil:
 
 
 cdef int _detect(Port* p, const body_detect* b) noexcept nogil:
-    if b.fsk > 2 or b.tones > 6:
+    if b.fsk > 2 or b.tones > 8:
         return FAIL_RANGE
     if (b.digits != 0) != (p.digits != 0):
         dtmf_det_init(&p.dtmf, 8000)
     p.digits = b.digits != 0
     p.tones = 0                 # the detectors follow one by one
+    tone_front_init(&p.tone_front, 8000)
     if b.fsk and b.fsk != p.fsk:
         fsk_rx_init(&p.fsk_rx, b.fsk - 1, 8000)
     p.fsk = b.fsk
@@ -273,12 +274,10 @@ cdef int _detect(Port* p, const body_detect* b) noexcept nogil:
 
 
 cdef int _detect_tone(Port* p, const body_detect_tone* b) noexcept nogil:
-    cdef double freqs[4]
-    cdef int cadence[8]
-    if b.index > 5 or <int>b.index != p.tones or not _good_spec(&b.spec):
+    cdef ToneShape shape
+    if b.index > 7 or <int>b.index != p.tones or not _shape(&b.spec, &shape):
         return FAIL_RANGE
-    _frequencies(&b.spec, freqs, cadence)
-    if tone_det_init(&p.tone[b.index], b.spec.nfreq, freqs, b.spec.nphases, cadence, b.spec.cycles, 8000) < 0:
+    if tone_track_init(&p.tone[b.index], &shape) < 0:
         return FAIL_RANGE
     memcpy(p.tone_name[b.index], b.spec.name, RING_NAME)
     p.tones += 1

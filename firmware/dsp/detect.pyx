@@ -18,7 +18,7 @@ from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_feed
 from firmware.dsp.player cimport player_digit
 from firmware.dsp.state cimport *
-from firmware.dsp.tone cimport TONE_HEARD, TONE_STOPPED, tone_det_feed
+from firmware.dsp.tone cimport TONE_HEARD, TONE_STOPPED, tone_age_ms, tone_front_feed, tone_track_frame
 
 cdef enum:
     VOICE_LEAST = 16300         # mean square of -42 dBm0: (22750 / sqrt 2)^2 / 10^4.2
@@ -112,19 +112,22 @@ cdef void detect_block(EngineState* e, Port* p) noexcept nogil:
     """Run the port's detectors over the block it just heard."""
     cdef pay_tone t
     cdef pay_fsk f
-    cdef int i, flags, n
+    cdef int i, flags, n, used, whole
     if (p.digits or p.mute_digits or (p.player.kind == PLAYER_CLIPS and p.player.stop_on_digit)) and (
             p.rtp == NULL or p.rtp.dtmf_type < 0):
         _digits(e, p)
     else:
         p.dtmf_muting = 0
-    for i in range(p.tones):
-        flags = tone_det_feed(&p.tone[i], p.heard, BLOCK)
+    whole = p.tones > 0 and tone_front_feed(&p.tone_front, p.heard, BLOCK, &used)
+    for i in range(p.tones if whole else 0):
+        flags = tone_track_frame(&p.tone[i], &p.tone_front)
         if flags & (TONE_HEARD | TONE_STOPPED):
             memset(&t, 0, sizeof(t))
             memcpy(t.name, p.tone_name[i], RING_NAME)
             t.cycles = p.tone[i].cycles
-            t.start_at = tick_ms(e) - p.tone[i].start_ms_ago
+            t.start_at = tick_ms(e) - tone_age_ms(&p.tone[i], &p.tone_front)
+            t.confidence = p.tone[i].confidence
+            t.level_dbm0 = p.tone[i].level_dbm0
             if flags & TONE_HEARD:
                 emit(e, EVT_TONE_HEARD, p.id, tick_ms(e), &t, sizeof(t))
             if flags & TONE_STOPPED:

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define RING_MAGIC 0x52505842u        /* "BXPR" */
-#define RING_VERSION 1u
+#define RING_VERSION 2u
 #define RING_COMMANDS 1024u
 #define RING_EVENTS 4096u
 #define RING_EVENT_RESERVE 3072u      /* slots that only lifecycle events may use */
@@ -75,6 +75,8 @@ typedef struct { int64_t token; float gain; uint8_t loop, stop_on_digit; uint16_
 typedef struct {
     float freqs[4], level_dbm0;
     int32_t cadence_ms[8];
+    float level_db[8];                    /* of each phase against level_dbm0 */
+    uint8_t mask[8];                      /* frequencies that sound in each phase, bit k = freqs[k]; 0 = pause */
     uint16_t nfreq, nphases, cycles, pad;
     char name[RING_NAME];
 } body_spec;
@@ -94,7 +96,7 @@ typedef struct { uint32_t epoch; } pay_epoch;
 typedef struct { float level_dbm0; int32_t duration_ms; char digit; uint8_t rfc4733; } pay_digit;
 typedef struct { int64_t token; uint8_t finished; char digit; } pay_played;
 typedef struct { uint16_t standard, count; uint8_t data[260]; } pay_fsk;
-typedef struct { int64_t start_at; int32_t cycles; char name[RING_NAME]; } pay_tone;
+typedef struct { int64_t start_at; int32_t cycles; float confidence, level_dbm0; char name[RING_NAME]; } pay_tone;
 typedef struct { int64_t token, samples, lost; } pay_recorded;
 typedef struct { float value; int32_t on; } pay_line;                        /* on, and volts or milliamps; RTP silence: on = ms */
 typedef struct {

@@ -8,7 +8,7 @@ from firmware.dsp.abi cimport event_lane, pay_port, ring_event, ring_segment
 from firmware.dsp.dtmf cimport DtmfDet, DtmfGen
 from firmware.dsp.echo cimport EchoState
 from firmware.dsp.fsk cimport FskRx, FskTx
-from firmware.dsp.tone cimport ToneDet, ToneGen
+from firmware.dsp.tone cimport ToneFront, ToneGen, ToneTrack
 
 cdef enum:
     BLOCK = 80                  # samples of a 10 ms tick
@@ -256,8 +256,9 @@ cdef struct Port:
     int dtmf_tail
     DtmfDet dtmf
     int tones
-    ToneDet tone[6]
-    char tone_name[6][24]
+    ToneFront tone_front
+    ToneTrack tone[8]
+    char tone_name[8][24]
     int fsk                     # 0 none, 1 Bell 202, 2 V.23
     FskRx fsk_rx
     Voice voice

@@ -1,112 +1,195 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Call-progress tones: a generator without clicks and a cadence detector vetoed by anything that is not the tone.
 
-Theory of operation. Tones and cadences after ITU-T E.180 and its national supplements; 0 dBm0 is a sine of peak 22 750.
+Theory of operation. Tones and cadences after ITU-T E.180 and its national supplements; 0 dBm0 is a sine of peak 22 750. A `ToneShape`
+names up to four frequencies and, for each phase of the cadence, which of them sound (a mask, 0 = pause) and how loud: plain tones
+alternate all and none, special information tones change the frequency, Australian congestion changes the level.
 
-Generator: up to four rotating phasors (a rotation by a fixed angle per sample) under one gain that moves from 0 to 1 and back
-in 2 ms raised-cosine steps at the cadence edges. Phase runs on through pauses.
+Generator: four rotating phasors in four lanes; each peak moves to that of the next phase in 2 ms along a raised step. Phases run on
+through pauses.
 
-Detector, at 8 kHz (16 kHz input is halved first): every 10 ms the last 20 ms are projected on an orthonormal basis that spans
-each wanted frequency +-25 Hz (time-bandwidth product 1, hence two complex functions for a band of one frequency). Projection energy over
+Detector, at 8 kHz (16 kHz input is halved first). Front end, once for all tones of a signal: high-pass at 200 Hz, and every 10 ms the
+last 20 ms folded about their centre. For each tone the window is projected on an orthonormal basis that spans each wanted frequency
++-25 Hz (time-bandwidth product 1, hence two complex functions for a band of one frequency). Projection energy over
 total energy is the *purity*: near 1 for the tone at any phase and any offset in the band, a few percent for noise, and
 below the limit for speech, music and keypad tones. The basis is split into parts even and odd about the window centre, which
-halves the multiplications. A frame is tone (pure, above -41.5 dBm0, every frequency group present), quiet (10 dB below
-the burst, or below -46 dBm0), or other; more than three *other* frames in a row throw the pattern away, so nothing is decided
-while somebody talks. Burst edges come from energy: duration = sum of frame powers / steady power, placed around the centroid;
-this is exact to about 2 ms although frames are 10 ms.
+halves the multiplications. A frame is tone (pure, above -41.5 dBm0, and the frequency groups present are those of some phase), quiet
+(10 dB below the burst, or below -46 dBm0), or other; more than three *other* frames in a row throw the pattern away, so nothing is
+decided while somebody talks. Burst edges come from energy: duration = sum of frame powers / steady power, placed around the centroid;
+this is exact to about 2 ms although frames are 10 ms. Where one frequency follows another, the edge lies between the last
+frame of the one and the first of the other.
 
-Cadence: phases must be within +-15 % of nominal and within 10 % of the same phase of the first cycle. The pause that ends a
-cycle counts when 85 % of it has passed. TONE_HEARD is raised once, at the wanted cycle; TONE_STOPPED when the pattern breaks.
+Cadence: phases must be within +-15 % of nominal and within 10 % of the same phase of the first cycle, levels within 4 dB of those of
+the first burst (7 dB where the frequency differs) and frequencies within 1 %; special information tones may be 50 Hz and 21 % off (E.180). A burst that decays like a struck note is none. The pause
+that ends a cycle counts when 85 % of it has passed. TONE_HEARD is raised once, at the wanted cycle; TONE_STOPPED when the pattern
+breaks. Confidence grows with the cycles and falls with impurity and with departures from nominal lengths and equal levels.
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes.
 """
 
-from libc.math cimport cos, sin, pow, log10, sqrt, fabs, M_PI
+from libc.math cimport atan2, cos, sin, pow, log10, sqrt, fabs, M_PI
 from libc.string cimport memset
 
 cdef extern from "kernels.h" nogil:
     short kernel_round(float x)
-    float kernel_dot(const float* a, const float* b, int n)
-    float kernel_energy(const float* a, int n)
-    void decimator_reset(Decimator* d)
     int decimator_push(Decimator* d, float x, float* out)
+
+cdef extern from "tone_kernels.h" nogil:
+    void tone_turn(float* re, float* im, const float* cos_w, const float* sin_w)
+    void tone_even_out(float* re, float* im)
+    float tone_sum(const float* im, const float* come, const float* go, float shape)
+    float tone_fold(const float* w, float* even, float* odd)
+    void tone_dot2(const float* a, const float* b, const float* x, float* out_a, float* out_b)
 
 cdef double PEAK_0DBM0 = 22750.0
 cdef double POWER_0DBM0 = 22750.0 * 22750.0 / 2.0
-cdef double PURE = 0.80
-cdef double TONE_FLOOR = POWER_0DBM0 * 7.08e-5          # -41.5 dBm0
-cdef double QUIET_FLOOR = POWER_0DBM0 * 2.51e-5         # -46 dBm0
-cdef double GROUP_SHARE = 0.13                          # weakest group, 9 dB below the sum; half of 350+440 leaks 0.08 into the other
+cdef float PURE = 0.80
+cdef float TONE_FLOOR = 22750.0 * 22750.0 / 2.0 * 7.08e-5          # -41.5 dBm0
+cdef float QUIET_FLOOR = 22750.0 * 22750.0 / 2.0 * 2.51e-5         # -46 dBm0
+cdef float GROUP_SHARE = 0.13                           # weakest group, 9 dB below the sum; half of 350+440 leaks 0.08 into the other
 cdef int DOUBT_LIMIT = 3
+cdef double JOIN_MS = 45.0                              # most silence between two sounds that follow each other (E.180: 30 ms)
 # Butterworth high-pass, 200 Hz at 8 kHz: keeps DC and hum out of the purity test.
-cdef double HP_B0 = 0.8948588
-cdef double HP_A1 = -1.7786318
-cdef double HP_A2 = 0.8008026
+cdef float HP_B0 = 0.8948588
+cdef float HP_A1 = -1.7786318
+cdef float HP_A2 = 0.8008026
 
 
-cdef int tone_gen_init(ToneGen* gen, int nfreq, const double* freqs, double level_dbm0, int nphases, const int* cadence_ms,
-                       int rate) noexcept nogil:
+cdef int tone_shape_plain(ToneShape* shape, int nfreq, const double* freqs, float level_dbm0, int nphases, const int* cadence_ms,
+                          int cycles) noexcept nogil:
+    """Fills a shape whose phases are all frequencies, none, all, none and so on."""
     cdef int i
-    memset(gen, 0, sizeof(ToneGen))
-    if nfreq < 1 or nfreq > TONE_MAX_FREQS or nphases < 0 or nphases > TONE_MAX_PHASES or (rate != 8000 and rate != 16000):
+    memset(shape, 0, sizeof(ToneShape))
+    if nfreq < 1 or nfreq > TONE_MAX_FREQS or nphases < 0 or nphases > TONE_MAX_PHASES:
         return -1
+    shape.nfreq = nfreq
+    shape.nphases = nphases
+    shape.cycles = cycles
+    shape.level_dbm0 = level_dbm0
     for i in range(nfreq):
-        if not (freqs[i] > 0.0 and freqs[i] < rate / 2.0):
+        shape.freqs[i] = freqs[i]
+    for i in range(TONE_MAX_PHASES):
+        if i < nphases:
+            shape.cadence_ms[i] = cadence_ms[i]
+            shape.mask[i] = 0 if i & 1 else (1 << nfreq) - 1
+    return 0
+
+
+cdef int tone_gen_init(ToneGen* gen, const ToneShape* shape, int rate) noexcept nogil:
+    cdef int i, k
+    memset(gen, 0, sizeof(ToneGen))
+    if shape.nfreq < 1 or shape.nfreq > TONE_MAX_FREQS or shape.nphases < 0 or shape.nphases > TONE_MAX_PHASES:
+        return -1
+    if rate != 8000 and rate != 16000:
+        return -1
+    for i in range(shape.nfreq):
+        if not (shape.freqs[i] > 0.0 and shape.freqs[i] < rate / 2.0):
             return -1
-    for i in range(nphases):
-        if cadence_ms[i] <= 0 or cadence_ms[i] > 600000:
+    for i in range(shape.nphases):
+        if shape.cadence_ms[i] <= 0 or shape.cadence_ms[i] > 600000:
             return -1
-        gen.cadence[i] = cadence_ms[i] * (rate // 1000)
-    gen.nfreq = nfreq
-    gen.nphases = nphases
-    gen.left = gen.cadence[0] if nphases else -1
-    gen.amplitude = <float>(PEAK_0DBM0 * pow(10.0, level_dbm0 / 20.0))
-    gen.gain_step = <float>(1.0 / (rate // 500))
-    for i in range(nfreq):
-        gen.cos_w[i] = cos(2.0 * M_PI * freqs[i] / rate)
-        gen.sin_w[i] = sin(2.0 * M_PI * freqs[i] / rate)
-        gen.re[i] = 1.0
+        gen.cadence[i] = shape.cadence_ms[i] * (rate // 1000)
+        for k in range(shape.nfreq):
+            if shape.mask[i] >> k & 1:
+                gen.target[i][k] = <float>(PEAK_0DBM0 * pow(10.0, (shape.level_dbm0 + shape.level_db[i]) / 20.0))
+    gen.nphases = shape.nphases
+    gen.left = gen.cadence[0] if gen.nphases else -1
+    gen.ramp_step = <float>(1.0 / (rate // 500))
+    for k in range(TONE_MAX_FREQS):
+        gen.re[k] = 1.0
+        gen.cos_w[k] = 1.0
+    for k in range(shape.nfreq):
+        gen.cos_w[k] = <float>cos(2.0 * M_PI * shape.freqs[k] / rate)
+        gen.sin_w[k] = <float>sin(2.0 * M_PI * shape.freqs[k] / rate)
+        gen.go_to[k] = gen.target[0][k] if gen.nphases else <float>(PEAK_0DBM0 * pow(10.0, shape.level_dbm0 / 20.0))
     return 0
 
 
 cdef void tone_gen_fill(ToneGen* gen, short* out, int n) noexcept nogil:
     cdef int i, k
-    cdef double re, total
     cdef float shape
     for i in range(n):
         if gen.left == 0:
             gen.phase = gen.phase + 1 if gen.phase + 1 < gen.nphases else 0
             gen.left = gen.cadence[gen.phase]
+            shape = gen.ramp * gen.ramp * (<float>3.0 - <float>2.0 * gen.ramp)
+            for k in range(TONE_MAX_FREQS):
+                gen.come_from[k] += (gen.go_to[k] - gen.come_from[k]) * shape
+                gen.go_to[k] = gen.target[gen.phase][k]
+            gen.ramp = 0.0
         if gen.left > 0:
             gen.left -= 1
-        if gen.phase & 1:
-            gen.gain = gen.gain - gen.gain_step if gen.gain > gen.gain_step else 0.0
-        else:
-            gen.gain = gen.gain + gen.gain_step if gen.gain + gen.gain_step < 1.0 else 1.0
-        total = 0.0
-        for k in range(gen.nfreq):
-            total += gen.im[k]
-            re = gen.re[k] * gen.cos_w[k] - gen.im[k] * gen.sin_w[k]
-            gen.im[k] = gen.re[k] * gen.sin_w[k] + gen.im[k] * gen.cos_w[k]
-            gen.re[k] = re
-        shape = gen.gain * gen.gain * (3.0 - 2.0 * gen.gain)
-        out[i] = kernel_round(<float>total * gen.amplitude * shape)
+        if gen.until_even == 0:
+            tone_even_out(gen.re, gen.im)
+            gen.until_even = 256
+        gen.until_even -= 1
+        gen.ramp = gen.ramp + gen.ramp_step if gen.ramp + gen.ramp_step < <float>1.0 else <float>1.0
+        shape = gen.ramp * gen.ramp * (<float>3.0 - <float>2.0 * gen.ramp)
+        out[i] = kernel_round(tone_sum(gen.im, gen.come_from, gen.go_to, shape))
+        tone_turn(gen.re, gen.im, gen.cos_w, gen.sin_w)
 
 
-cdef int _add_function(ToneDet* det, double freq) noexcept nogil:
-    """Adds one frequency to the basis, orthonormal to what is there (Gram-Schmidt, twice for accuracy)."""
+cdef int tone_front_init(ToneFront* front, int rate) noexcept nogil:
+    memset(front, 0, sizeof(ToneFront))
+    if rate != 8000 and rate != 16000:
+        return -1
+    front.decimate = rate // 8000
+    return 0
+
+
+cdef int tone_front_feed(ToneFront* front, const short* samples, int n, int* used) noexcept nogil:
+    """Take samples up to the end of a frame; `used` says how many. Returns 1 when the frame is complete and folded."""
+    cdef int i, k
+    cdef float x, v, z0 = front.hp[0], z1 = front.hp[1]
+    cdef int filled = front.filled
+    for i in range(n):
+        x = samples[i]
+        if front.decimate == 2 and not decimator_push(&front.decim, x, &x):
+            continue
+        v = x - HP_A1 * z0 - HP_A2 * z1
+        front.window[TONE_HALF + filled] = HP_B0 * (v - <float>2.0 * z0 + z1)
+        z1 = z0
+        z0 = v
+        filled += 1
+        if filled == TONE_HALF:
+            used[0] = i + 1
+            if not (fabs(v) < 1e9):                     # cannot come from 16-bit samples; a broken memory must not last
+                z0 = z1 = 0.0
+            front.hp[0] = z0
+            front.hp[1] = z1
+            front.filled = 0
+            front.frame += 1
+            front.total = tone_fold(front.window, front.even, front.odd)
+            for k in range(TONE_HALF):
+                front.window[k] = front.window[TONE_HALF + k]
+            return 1
+    used[0] = n
+    front.hp[0] = z0
+    front.hp[1] = z1
+    front.filled = filled
+    return 0
+
+
+cdef int tone_age_ms(const ToneTrack* track, const ToneFront* front) noexcept nogil:
+    """How long ago the first matched cycle began, counted back from the last sample fed."""
+    return <int>(front.frame * 10.0 + front.filled * 0.125 - track.start_ms)
+
+
+cdef int tone_basis_add(float (*even)[80], float (*odd)[80], int dims, double freq) noexcept nogil:
+    """Adds one frequency (Hz, of 8 kHz) to a basis of `dims`, orthonormal to what is there (Gram-Schmidt, twice for accuracy)."""
     cdef double vector[2][80]
     cdef double w = 2.0 * M_PI * freq / 8000.0
     cdef double norm, dot
     cdef int parity, i, k, round_
     cdef float* other
-    if det.dims >= TONE_DIMS:
+    if dims >= TONE_DIMS:
         return -1
     for i in range(TONE_HALF):
         vector[0][i] = cos(w * (i + 0.5))
         vector[1][i] = sin(w * (i + 0.5))
     for parity in range(2):
         for round_ in range(2):
-            for k in range(det.dims):
-                other = &det.odd[k][0] if parity else &det.even[k][0]
+            for k in range(dims):
+                other = &odd[k][0] if parity else &even[k][0]
                 dot = 0.0
                 for i in range(TONE_HALF):
                     dot += other[i] * vector[parity][i]
@@ -118,272 +201,467 @@ cdef int _add_function(ToneDet* det, double freq) noexcept nogil:
         if norm < 1e-3:
             return -1
         norm = 1.0 / sqrt(norm)
-        other = &det.odd[det.dims][0] if parity else &det.even[det.dims][0]
+        other = &odd[dims][0] if parity else &even[dims][0]
         for i in range(TONE_HALF):
             other[i] = <float>(vector[parity][i] * norm)
-    det.dims += 1
     return 0
 
 
-cdef int tone_det_init(ToneDet* det, int nfreq, const double* freqs, int nphases, const int* cadence_ms, int cycles,
-                       int rate) noexcept nogil:
-    cdef double ordered[4]
-    cdef double swap, low, high
-    cdef int i, j, k, count
-    memset(det, 0, sizeof(ToneDet))
-    if nfreq < 1 or nfreq > TONE_MAX_FREQS or nphases < 0 or nphases > TONE_MAX_PHASES or nphases & 1 or cycles < 1:
-        return -1
-    if rate != 8000 and rate != 16000:
-        return -1
-    for i in range(nphases):
-        if cadence_ms[i] < 50:
+cdef int _fold_phases(ToneTrack* t, const ToneShape* shape, const int* group) noexcept nogil:
+    """Phases as groups of frequencies; neighbours with the same groups become one phase of slanted level."""
+    cdef int i, k, symbol, last = -1, n = 0
+    cdef float loudest = -200.0, softest = 200.0, level
+    for i in range(shape.nphases):
+        if shape.cadence_ms[i] < 10 or shape.mask[i] >> shape.nfreq:
             return -1
-        det.cadence_ms[i] = cadence_ms[i]
-    for i in range(nfreq):
-        if not (freqs[i] >= 250.0 and freqs[i] <= 3000.0):
+        symbol = 0
+        for k in range(shape.nfreq):
+            if shape.mask[i] >> k & 1:
+                symbol |= 1 << group[k]
+        if symbol == last:
+            t.cadence_ms[n - 1] += shape.cadence_ms[i]
+            t.slanted[n - 1] |= shape.level_db[i] != t.level_db[n - 1]
+            continue
+        t.symbol[n] = symbol
+        t.cadence_ms[n] = shape.cadence_ms[i]
+        t.level_db[n] = shape.level_db[i]
+        last = symbol
+        n += 1
+    if n == 1 and t.symbol[0] == (1 << t.groups) - 1:
+        t.slanted[0] = 0                                # all the time the same: a continuous tone
+        n = 0
+    for i in range(n):
+        if t.cadence_ms[i] < 50 or (n > 1 and t.symbol[i] == t.symbol[i + 1 if i + 1 < n else 0]):
             return -1
-        ordered[i] = freqs[i]
+        if t.symbol[i]:
+            level = t.level_db[i]
+            loudest = level if level > loudest else loudest
+            softest = level if level < softest else softest
+    if n and (n < 2 or t.symbol[0] == 0):
+        return -1
+    t.nphases = n
+    t.trace = <float>(0.1 * pow(10.0, (softest - loudest) / 10.0)) if n else <float>0.1
+    return 0
+
+
+cdef int tone_track_init(ToneTrack* t, const ToneShape* shape) noexcept nogil:
+    cdef int order[4]
+    cdef int group[4]
+    cdef double low, high
+    cdef int i, j, k, count, changes = 0
+    memset(t, 0, sizeof(ToneTrack))
+    if shape.nfreq < 1 or shape.nfreq > TONE_MAX_FREQS or shape.nphases < 0 or shape.nphases > TONE_MAX_PHASES or shape.cycles < 1:
+        return -1
+    for i in range(shape.nfreq):
+        if not (shape.freqs[i] >= 250.0 and shape.freqs[i] <= 3000.0):
+            return -1
         j = i
-        while j > 0 and ordered[j] < ordered[j - 1]:
-            swap = ordered[j]
-            ordered[j] = ordered[j - 1]
-            ordered[j - 1] = swap
+        while j > 0 and shape.freqs[i] < shape.freqs[order[j - 1]]:
+            order[j] = order[j - 1]
             j -= 1
-    det.nfreq = nfreq
-    det.nphases = nphases
-    det.want_cycles = cycles
-    det.decimate = rate // 8000
+        order[j] = i
+    for i in range(1, shape.nphases):
+        changes += shape.mask[i] != 0 and shape.mask[i] != shape.mask[0]
+    t.wide = changes >= 2                               # special information tones: +-50 Hz and +-21 % of the length (E.180)
+    t.want_cycles = shape.cycles
     i = 0
-    while i < nfreq:                                    # neighbours closer than 80 Hz share one band
+    while i < shape.nfreq:                              # neighbours closer than 80 Hz share one band
         j = i
-        while j + 1 < nfreq and ordered[j + 1] - ordered[j] < 80.0:
+        while j + 1 < shape.nfreq and shape.freqs[order[j + 1]] - shape.freqs[order[j]] < 80.0:
             j += 1
-        low = ordered[i] - 15.0
-        high = ordered[j] + 15.0
-        count = 2 + <int>((ordered[j] - ordered[i]) / 40.0 + 0.5)
+        low = shape.freqs[order[i]] - 15.0
+        high = shape.freqs[order[j]] + 15.0
+        count = 2 + <int>((high - low - 30.0) / 40.0 + 0.5)
+        if t.wide and i == j and shape.nfreq <= TONE_DIMS // 3:
+            low -= 23.0
+            high += 23.0
+            count = 3
         for k in range(count):
-            if _add_function(det, low + (high - low) * k / (count - 1)) < 0:
+            if tone_basis_add(t.even, t.odd, t.dims, low + (high - low) * k / (count - 1)) < 0:
                 break
-        det.group_end[det.groups] = det.dims
-        det.groups += 1
+            t.dims += 1
+        for k in range(i, j + 1):
+            group[order[k]] = t.groups
+        t.centre_hz[t.groups] = shape.freqs[order[i]] if i == j else 0.0
+        t.group_end[t.groups] = t.dims
+        t.groups += 1
         i = j + 1
-    det.last_end_ms = -1.0
-    return 0
+    t.last_end_ms = -1.0
+    return _fold_phases(t, shape, group)
 
 
-cdef void _forget_pattern(ToneDet* det, int* flags) noexcept nogil:
-    if det.heard:
+cdef void _forget_pattern(ToneTrack* t, int* flags) noexcept nogil:
+    if t.heard:
         flags[0] |= TONE_STOPPED
-        det.heard = 0
-    det.pos = 0
-    det.cycles = 0
-    det.closed = 0
-    memset(det.measured, 0, sizeof(det.measured))
+        t.heard = 0
+    t.pos = 0
+    t.cycles = 0
+    t.closed = 0
+    t.deviation = 0.0
+    t.spread_db = 0.0
+    t.purity_sum = 0.0
+    t.purity_count = 0
+    memset(t.measured, 0, sizeof(t.measured))
+    memset(t.pitch, 0, sizeof(t.pitch))
 
 
-cdef bint _phase_fits(ToneDet* det, int phase, double ms) noexcept nogil:
-    cdef double want = det.cadence_ms[phase]
-    cdef double first = det.measured[phase]
-    if fabs(ms - want) > 0.15 * want + 6.0:
+cdef bint _length_fits(ToneTrack* t, int phase, double ms) noexcept nogil:
+    cdef double want = t.cadence_ms[phase]
+    cdef double first = t.measured[phase]
+    cdef float off = <float>(fabs(ms - want) / want)
+    if fabs(ms - want) > (0.21 if t.wide else 0.15) * want + 6.0:
         return False
-    if first > 0.0:
-        return fabs(ms - first) <= 0.10 * first + 10.0
-    det.measured[phase] = ms
+    if first > 0.0 and fabs(ms - first) > 0.10 * first + 10.0:
+        return False
+    if first <= 0.0:
+        t.measured[phase] = ms
+    if off > t.deviation:
+        t.deviation = off
     return True
 
 
-cdef void _count_cycle(ToneDet* det, int* flags) noexcept nogil:
-    det.cycles += 1
-    det.closed = 1
-    if det.cycles >= det.want_cycles and not det.heard:
-        det.heard = 1
+cdef bint _burst_fits(ToneTrack* t, double ms) noexcept nogil:
+    """The burst that just ended is that of phase `pos`: by groups, length, level and frequency."""
+    cdef int pos = t.pos
+    cdef float off
+    if t.symbol[pos] != t.now_symbol or not _length_fits(t, pos, ms):
+        return False
+    if pos == 0 and t.cycles == 0:
+        t.loud_dbm0 = t.level_dbm0 - t.level_db[0]
+    off = <float>fabs(t.level_dbm0 - t.level_db[pos] - t.loud_dbm0)
+    if off > (4.0 if t.symbol[pos] == t.symbol[0] else 7.0):
+        return False
+    if off > t.spread_db:
+        t.spread_db = off
+    if t.freq_hz > 0.0:
+        if t.pitch[pos] == 0.0:
+            t.pitch[pos] = t.freq_hz
+        elif fabs(t.freq_hz - t.pitch[pos]) > 0.01 * t.pitch[pos] + 2.0:
+            return False
+    return True
+
+
+cdef void _judge(ToneTrack* t) noexcept nogil:
+    """Confidence from what has been seen: half the doubt goes with each cycle (0.5 s of a continuous tone)."""
+    cdef float doubt = 1.0, quality
+    cdef int i, n = t.cycles if t.nphases else t.cycles // 5
+    for i in range(n if n < 12 else 12):
+        doubt *= <float>0.5
+    t.purity = t.purity_sum / t.purity_count if t.purity_count else <float>0.0
+    quality = (t.purity - PURE) * <float>5.0            # 0.8 .. 1 is what may count as a tone
+    quality = <float>0.7 + <float>0.3 * (quality if quality > 0 else <float>0.0)
+    quality -= t.deviation + t.spread_db * <float>0.03
+    t.confidence = (1 - doubt) * (quality if quality > 0 else <float>0.0)
+    if t.confidence > <float>0.99:
+        t.confidence = 0.99
+
+
+cdef void _count_cycle(ToneTrack* t, int* flags) noexcept nogil:
+    t.cycles += 1
+    t.closed = 1
+    _judge(t)
+    if t.cycles >= t.want_cycles and not t.heard:
+        t.heard = 1
         flags[0] |= TONE_HEARD
 
 
-cdef void _burst_ended(ToneDet* det, int* flags) noexcept nogil:
-    cdef double steady, ms, centre, start, end
-    if det.steady_frames < 1 or det.nphases == 0:
-        _forget_pattern(det, flags)
-        det.last_end_ms = -1.0
+cdef float _pitch(ToneTrack* t) noexcept nogil:
+    """Frequency of the burst's highest group from the advance of its phase per frame; 0 where it cannot be told."""
+    cdef int g
+    cdef double turn
+    for g in range(t.groups - 1, -1, -1):
+        if t.now_symbol >> g & 1:
+            if t.centre_hz[g] <= 0.0 or (t.turn_re[g] == 0.0 and t.turn_im[g] == 0.0):
+                return 0.0
+            turn = atan2(t.turn_im[g], t.turn_re[g]) / (2.0 * M_PI) - t.centre_hz[g] * 0.01
+            turn -= <int>(turn - 0.5 if turn < 0 else turn + 0.5)
+            return <float>(t.centre_hz[g] + 100.0 * turn)
+    return 0.0
+
+
+cdef void _burst_ended(ToneTrack* t, double edge_ms, int* flags) noexcept nogil:
+    """Place the burst in the pattern. `edge_ms`: another sound followed at that instant; negative = a pause."""
+    cdef double steady, ms, centre, start, end, gap
+    if t.steady_frames < 1 or t.nphases == 0:
+        _forget_pattern(t, flags)
+        t.last_end_ms = -1.0
         return
-    steady = det.steady_power / det.steady_frames
-    ms = 10.0 * det.sum_power / steady
-    centre = det.sum_moment / det.sum_power
-    start = centre - 0.5 * ms
-    end = centre + 0.5 * ms
-    det.reference_power = steady
-    det.level_dbm0 = <float>(10.0 * log10(steady / POWER_0DBM0))
-    if det.pos & 1:                                     # the pause before this burst ends an off phase
-        if not _phase_fits(det, det.pos, start - det.last_end_ms):
-            _forget_pattern(det, flags)
-        else:
-            det.pos += 1
-            if det.pos == det.nphases:
-                if not det.closed:
-                    _count_cycle(det, flags)
-                det.pos = 0
-                det.closed = 0
-    if not _phase_fits(det, det.pos, ms):
-        _forget_pattern(det, flags)
-        if not _phase_fits(det, 0, ms):
-            det.last_end_ms = -1.0
+    steady = t.steady_power / t.steady_frames
+    if t.edge_ms < 0.0 and edge_ms < 0.0:
+        ms = 10.0 * t.sum_power / steady
+        centre = t.sum_moment / t.sum_power
+        start = centre - 0.5 * ms
+        end = centre + 0.5 * ms
+    else:                                               # every frame of the sum stands for the 10 ms about its centre
+        start = t.edge_ms if t.edge_ms >= 0.0 else t.last_ms + 5.0 - 10.0 * t.sum_sure / steady
+        end = edge_ms if edge_ms >= 0.0 else t.first_ms - 5.0 + 10.0 * t.sum_power / steady
+        ms = end - start
+    t.reference_power = steady
+    t.level_dbm0 = <float>(10.0 * log10(steady / POWER_0DBM0))
+    t.freq_hz = _pitch(t)
+    # a struck note loses its power from the first half to the second; the exchange's tone does not
+    centre = t.steady_moment / t.steady_power - 0.5 * (t.steady_frames - 1)
+    if t.steady_frames >= 6 and fabs(centre) > 0.06 * t.steady_frames and not t.slanted[t.pos]:
+        _forget_pattern(t, flags)
+        t.last_end_ms = -1.0
+        return
+    if t.pos > 0 or t.cycles > 0:
+        gap = start - t.last_end_ms
+        if t.symbol[t.pos] == 0:                        # the pause before this burst ends a phase
+            if _length_fits(t, t.pos, gap):
+                t.pos += 1
+                if t.pos == t.nphases:
+                    if not t.closed:
+                        _count_cycle(t, flags)
+                    t.pos = 0
+                    t.closed = 0
+            else:
+                _forget_pattern(t, flags)
+        elif gap > JOIN_MS:
+            _forget_pattern(t, flags)
+    if not _burst_fits(t, ms):
+        _forget_pattern(t, flags)
+        if not _burst_fits(t, ms):
+            _forget_pattern(t, flags)
+            t.last_end_ms = -1.0
             return
-    if det.pos == 0 and det.cycles == 0:
-        det.pattern_start_ms = start
-    det.pos += 1
-    det.last_end_ms = end
+    if t.pos == 0 and t.cycles == 0:
+        t.start_ms = start
+    t.purity_sum += t.sum_purity / t.tone_frames
+    t.purity_count += 1
+    t.last_end_ms = end
+    t.pos += 1
+    if t.pos == t.nphases:                              # a cycle without a last pause
+        _count_cycle(t, flags)
+        t.pos = 0
+        t.closed = 0
+    elif t.wide and t.pos + 1 == t.nphases and t.symbol[t.pos] == 0:
+        _count_cycle(t, flags)                          # three frequencies in turn say enough: an announcement may follow at once
 
 
-cdef void _burst_begins(ToneDet* det, double power, double centre_ms) noexcept nogil:
-    det.state = 1
-    det.doubt = 0
-    det.tone_frames = 1
-    det.overlong = 0
-    det.steady_power = 0.0
-    det.steady_frames = 0
-    det.last_power = power
-    det.sum_power = power + det.before
-    det.sum_moment = power * centre_ms + det.before * (centre_ms - 10.0)
+cdef void _burst_begins(ToneTrack* t, int symbol, double power, double centre_ms, double edge_ms) noexcept nogil:
+    t.state = 1
+    t.now_symbol = symbol
+    t.doubt = 0
+    t.tone_frames = 1
+    t.overlong = 0
+    t.edge_ms = edge_ms
+    t.first_ms = t.last_ms = centre_ms
+    t.steady_power = t.steady_moment = 0.0
+    t.steady_frames = 0
+    t.last_power = power
+    t.sum_power = power
+    t.sum_moment = power * centre_ms
+    if edge_ms < 0.0:
+        t.sum_power += t.before
+        t.sum_moment += t.before * (centre_ms - 10.0)
+    t.sum_sure = t.sum_power
+    memset(t.turn_re, 0, sizeof(t.turn_re))
+    memset(t.turn_im, 0, sizeof(t.turn_im))
 
 
-cdef void _frame(ToneDet* det, int* flags) noexcept nogil:
-    cdef float fold[2][80]
-    cdef double projection = 0.0, group = 0.0, power, value, now, centre, limit
-    cdef float total
-    cdef int i, k, g
-    cdef bint tone, quiet
-    for i in range(TONE_HALF):
-        fold[0][i] = det.window[TONE_HALF + i] + det.window[TONE_HALF - 1 - i]
-        fold[1][i] = det.window[TONE_HALF + i] - det.window[TONE_HALF - 1 - i]
-    total = kernel_energy(det.window, TONE_WINDOW)
-    power = total / TONE_WINDOW
-    det.frame += 1
-    now = det.frame * 10.0
-    centre = now - 10.0
-    tone = False
-    if power > TONE_FLOOR:
-        tone = True
-        g = 0
-        limit = GROUP_SHARE * total
-        for k in range(det.dims):
-            value = kernel_dot(det.even[k], fold[0], TONE_HALF)
-            group += value * value
-            value = kernel_dot(det.odd[k], fold[1], TONE_HALF)
-            group += value * value
-            if k + 1 == det.group_end[g]:
-                projection += group
-                if group < limit:
-                    tone = False
-                group = 0.0
-                g += 1
-        if projection < PURE * total:
-            tone = False
-    if det.state != 1 and det.pos & 1 and power < 0.1 * det.reference_power:
+cdef void _turns(ToneTrack* t, const float* re, const float* im) noexcept nogil:
+    """Sum up how far each group's phase went since the last frame."""
+    cdef int g
+    for g in range(t.groups):
+        t.turn_re[g] += re[g] * t.last_re[g] + im[g] * t.last_im[g]
+        t.turn_im[g] += im[g] * t.last_re[g] - re[g] * t.last_im[g]
+
+
+cdef bint _project(ToneTrack* t, const ToneFront* f, int* symbol, float* purity, float* re, float* im) noexcept nogil:
+    """Groups present in the window and their share of its energy; true when both are those of a phase."""
+    cdef float a, b, c, d, projection = 0.0, group
+    cdef float limit = GROUP_SHARE * f.total
+    cdef int g, k = 0, i
+    symbol[0] = 0
+    for g in range(t.groups):
+        group = 0.0
+        i = k
+        while k < t.group_end[g]:
+            if k + 1 < t.group_end[g]:
+                tone_dot2(t.even[k], t.even[k + 1], f.even, &a, &b)
+                tone_dot2(t.odd[k], t.odd[k + 1], f.odd, &c, &d)
+            else:
+                tone_dot2(t.even[k], t.odd[k], f.even, &a, &b)
+                tone_dot2(t.odd[k], t.even[k], f.odd, &c, &d)
+                b = d = 0.0
+            group += a * a + b * b + c * c + d * d
+            if k == i:
+                re[g] = a
+                im[g] = -c
+            k += 2
+        k = t.group_end[g]
+        if group >= limit:
+            symbol[0] |= 1 << g
+            projection += group
+    purity[0] = projection / f.total
+    if purity[0] < PURE or symbol[0] == 0:
+        return False
+    if t.nphases == 0:
+        return symbol[0] == (1 << t.groups) - 1
+    for i in range(t.nphases):
+        if t.symbol[i] == symbol[0]:
+            return True
+    return False
+
+
+cdef int tone_track_frame(ToneTrack* t, const ToneFront* f) noexcept nogil:
+    """Look at the frame that the front end has completed; returns TONE_HEARD and TONE_STOPPED as bit flags."""
+    cdef float re[4]
+    cdef float im[4]
+    cdef float purity = 0.0
+    cdef double power = f.total / TONE_WINDOW, now = f.frame * 10.0, centre = now - 10.0, value, limit
+    cdef int symbol = 0, flags = 0
+    cdef bint tone = power > TONE_FLOOR and _project(t, f, &symbol, &purity, re, im), quiet
+    if t.state != 1 and t.symbol[t.pos] == 0 and t.nphases and power < t.trace * t.reference_power:
         tone = False                                    # a pause of the pattern with a trace of the tone in it, such as residual echo
-    quiet = not tone and (power < QUIET_FLOOR or power < 0.1 * (det.steady_power / det.steady_frames if det.state == 1
-                          and det.steady_frames else det.reference_power))
-    if det.state == 1:
+    quiet = not tone and (power < QUIET_FLOOR or power < 0.1 * (t.steady_power / t.steady_frames if t.state == 1
+                          and t.steady_frames else t.reference_power))
+    if t.state == 1 and tone and symbol != t.now_symbol:
+        value = 0.5 * (t.last_ms + centre)              # the edge between two sounds
+        _burst_ended(t, value, &flags)
+        _burst_begins(t, symbol, power, centre, value)
+        t.sum_purity = purity
+    elif t.state == 1:
         if not quiet:
-            det.sum_power += power
-            det.sum_moment += power * centre
+            t.sum_power += power
+            t.sum_moment += power * centre
         if tone:
-            det.tone_frames += 1
-            if det.doubt == 0 and det.tone_frames > 2:
-                det.steady_power += det.last_power
-                det.steady_frames += 1
-            det.last_power = power
-            det.doubt = 0
-            if det.nphases == 0:
-                if det.tone_frames % 10 == 0:
-                    det.cycles = det.tone_frames // 10
-                if det.tone_frames == 1 + det.want_cycles * 10:
-                    det.pattern_start_ms = now - det.tone_frames * 10.0
-                    det.level_dbm0 = <float>(10.0 * log10(det.steady_power / det.steady_frames / POWER_0DBM0))
-                    det.heard = 1
-                    flags[0] |= TONE_HEARD
-            elif not det.overlong and det.tone_frames * 10.0 > det.cadence_ms[(det.pos + 1) // 2 * 2 % det.nphases] * 1.15 + 60.0:
-                det.overlong = 1                        # longer than its phase: the pattern is over, wait for the end
-                _forget_pattern(det, flags)
+            t.tone_frames += 1
+            t.sum_purity += purity
+            t.last_ms = centre
+            t.sum_sure = t.sum_power
+            if t.doubt == 0 and t.tone_frames > 2:
+                t.steady_power += t.last_power
+                t.steady_moment += t.last_power * t.steady_frames
+                t.steady_frames += 1
+                _turns(t, re, im)
+            t.last_power = power
+            t.doubt = 0
+            if t.nphases == 0:
+                t.purity_sum += purity
+                t.purity_count += 1
+                if t.tone_frames % 10 == 0:
+                    t.cycles = t.tone_frames // 10
+                if t.tone_frames % 10 == 1 and t.cycles >= t.want_cycles:
+                    t.level_dbm0 = <float>(10.0 * log10(t.steady_power / t.steady_frames / POWER_0DBM0))
+                    t.freq_hz = _pitch(t)
+                    _judge(t)
+                    if not t.heard:
+                        t.start_ms = now - t.tone_frames * 10.0
+                        t.heard = 1
+                        flags |= TONE_HEARD
+            elif not t.overlong and t.tone_frames * 10.0 > t.cadence_ms[_sound_due(t)] * 1.15 + 60.0:
+                t.overlong = 1                          # longer than its phase: the pattern is over, wait for the end
+                _forget_pattern(t, &flags)
         elif quiet:
-            det.state = 0
-            det.doubt = 0
-            det.sum_power += power
-            det.sum_moment += power * centre
-            _burst_ended(det, flags)
+            t.state = 0
+            t.doubt = 0
+            t.sum_power += power
+            t.sum_moment += power * centre
+            _burst_ended(t, -1.0, &flags)
         else:
-            det.doubt += 1
-            if det.doubt > DOUBT_LIMIT:
-                det.state = 2
-                det.last_end_ms = -1.0
-                _forget_pattern(det, flags)
+            t.doubt += 1
+            if t.doubt > DOUBT_LIMIT:
+                t.state = 2
+                t.last_end_ms = -1.0
+                _forget_pattern(t, &flags)
     elif tone:
-        _burst_begins(det, power, centre)
+        _burst_begins(t, symbol, power, centre, -1.0)
+        t.sum_purity = purity
     elif quiet:
-        det.state = 0
-        det.doubt = 0
+        t.state = 0
+        t.doubt = 0
     else:
-        det.doubt += 1
-        if det.doubt > DOUBT_LIMIT and det.state == 0:
-            det.state = 2
-            det.reference_power = 0.0
-            det.last_end_ms = -1.0
-            _forget_pattern(det, flags)
-    if det.state != 1 and det.pos & 1:                  # in a pause of the pattern
-        value = now - det.last_end_ms
-        limit = det.cadence_ms[det.pos]
-        if det.pos + 1 == det.nphases and not det.closed and value >= 0.85 * limit + 15.0:
-            _count_cycle(det, flags)
+        t.doubt += 1
+        if t.doubt > DOUBT_LIMIT and t.state == 0:
+            t.state = 2
+            t.reference_power = 0.0
+            t.last_end_ms = -1.0
+            _forget_pattern(t, &flags)
+    if tone:
+        t.last_re = re
+        t.last_im = im
+    if t.state != 1 and (t.pos > 0 or t.cycles > 0):    # between two bursts of the pattern
+        value = now - t.last_end_ms
+        limit = t.cadence_ms[t.pos] if t.symbol[t.pos] == 0 else JOIN_MS
+        if t.symbol[t.pos] == 0 and t.pos + 1 == t.nphases and not t.closed and value >= 0.85 * limit + 15.0:
+            _count_cycle(t, &flags)
         if value > 1.15 * limit + 40.0:
-            det.last_end_ms = -1.0
-            _forget_pattern(det, flags)
-    det.before = power if not tone else 0.0
-
-
-cdef int tone_det_feed(ToneDet* det, const short* samples, int n) noexcept nogil:
-    cdef int i, k, flags = 0
-    cdef float x
-    cdef double y, v
-    for i in range(n):
-        x = samples[i]
-        if det.decimate == 2 and not decimator_push(&det.decim, x, &x):
-            continue
-        v = x - HP_A1 * det.hp[0] - HP_A2 * det.hp[1]
-        y = HP_B0 * (v - 2.0 * det.hp[0] + det.hp[1])
-        det.hp[1] = det.hp[0]
-        det.hp[0] = v
-        det.window[TONE_HALF + det.filled] = <float>y
-        det.filled += 1
-        if det.filled == TONE_HALF:
-            _frame(det, &flags)
-            for k in range(TONE_HALF):
-                det.window[k] = det.window[TONE_HALF + k]
-            det.filled = 0
-    if det.heard or flags & TONE_HEARD:
-        det.start_ms_ago = <int>(det.frame * 10.0 + det.filled * 0.125 - det.pattern_start_ms)
+            t.last_end_ms = -1.0
+            _forget_pattern(t, &flags)
+    t.before = power if not tone else 0.0
     return flags
 
 
-cdef _raise_spec(freqs, cadence, rate):
+cdef int _sound_due(const ToneTrack* t) noexcept nogil:
+    """The sounding phase that runs or comes next."""
+    if t.symbol[t.pos]:
+        return t.pos
+    return t.pos + 1 if t.pos + 1 < t.nphases else 0
+
+
+cdef int tone_det_init(ToneDet* det, const ToneShape* shape, int rate) noexcept nogil:
+    if tone_front_init(&det.front, rate) < 0:
+        return -1
+    return tone_track_init(&det.track, shape)
+
+
+cdef int tone_det_feed(ToneDet* det, const short* samples, int n) noexcept nogil:
+    cdef int at = 0, used = 0, flags = 0
+    while at < n:
+        if tone_front_feed(&det.front, samples + at, n - at, &used):
+            flags |= tone_track_frame(&det.track, &det.front)
+        at += used
+    return flags
+
+
+cdef int shape_of(ToneShape* shape, freqs_hz, level_dbm0, cadence_ms, cycles, phase_freqs_hz, phase_levels_db) except -1:
+    """A shape from Python values; ValueError where they contradict each other. () for the last two: a plain tone."""
+    cdef double freqs[4]
+    cdef int cadence[8]
+    cdef int i, k
+    hint = "give 1 to 4 frequencies (250 to 3000 Hz to detect), up to 8 phases as on, off pairs of at least 50 ms"
+    if not 1 <= len(freqs_hz) <= 4 or len(cadence_ms) > 8 or (len(cadence_ms) & 1 and not phase_freqs_hz):
+        raise ValueError(f"tone of {list(freqs_hz)} Hz, cadence {list(cadence_ms)} ms: {hint}")
+    for i, f in enumerate(freqs_hz):
+        freqs[i] = f
+    for i, ms in enumerate(cadence_ms):
+        cadence[i] = ms
+    tone_shape_plain(shape, len(freqs_hz), freqs, level_dbm0, len(cadence_ms), cadence, cycles)
+    for name, values in (("frequencies", phase_freqs_hz), ("levels", phase_levels_db)):
+        if values and len(values) != len(cadence_ms):
+            raise ValueError(f"tone with {len(cadence_ms)} phases has {name} for {len(values)} of them")
+    for i, sounding in enumerate(phase_freqs_hz):
+        shape.mask[i] = 0
+        for f in sounding:
+            if f not in freqs_hz:
+                raise ValueError(f"phase {i} sounds at {f} Hz, which is none of the tone's {list(freqs_hz)} Hz")
+            k = list(freqs_hz).index(f)
+            shape.mask[i] |= 1 << k
+    for i, level in enumerate(phase_levels_db):
+        shape.level_db[i] = level
+    return 0
+
+
+cdef _refuse(freqs, cadence, rate):
     raise ValueError(f"tone of {list(freqs)} Hz, cadence {list(cadence)} ms at {rate} Hz cannot be made or heard: give 1 to 4 frequencies "
                      "(250 to 3000 Hz to detect), up to 8 phases as on, off pairs of at least 50 ms, and a rate of 8000 or 16000")
 
 
 cdef class ToneGenerator:
-    """A tone of up to four frequencies with a cadence; `level_dbm0` is the level of each frequency."""
+    """A tone of up to four frequencies with a cadence; `level_dbm0` is the level of each frequency.
+
+    `phase_freqs_hz` names the frequencies that sound in each phase (() = pause), `phase_levels_db` its level against `level_dbm0`.
+    """
 
     cdef ToneGen gen
 
-    def __init__(self, freqs_hz, level_dbm0=-10.0, cadence_ms=(), sample_rate=8000):
-        cdef double freqs[4]
-        cdef int cadence[8]
-        if not 1 <= len(freqs_hz) <= 4 or len(cadence_ms) > 8:
-            _raise_spec(freqs_hz, cadence_ms, sample_rate)
-        for i, f in enumerate(freqs_hz):
-            freqs[i] = f
-        for i, ms in enumerate(cadence_ms):
-            cadence[i] = ms
-        if tone_gen_init(&self.gen, len(freqs_hz), freqs, level_dbm0, len(cadence_ms), cadence, sample_rate) < 0:
-            _raise_spec(freqs_hz, cadence_ms, sample_rate)
+    def __init__(self, freqs_hz, level_dbm0=-10.0, cadence_ms=(), sample_rate=8000, phase_freqs_hz=(), phase_levels_db=()):
+        cdef ToneShape shape
+        shape_of(&shape, freqs_hz, level_dbm0, cadence_ms, 1, phase_freqs_hz, phase_levels_db)
+        if tone_gen_init(&self.gen, &shape, sample_rate) < 0:
+            _refuse(freqs_hz, cadence_ms, sample_rate)
 
     def generate(self, int samples) -> bytes:
         """The next `samples` samples, 16-bit little-endian."""
@@ -401,46 +679,60 @@ cdef class ToneDetector:
 
     cdef ToneDet det
 
-    def __init__(self, freqs_hz, cadence_ms=(), cycles=4, sample_rate=8000):
-        cdef double freqs[4]
-        cdef int cadence[8]
-        if not 1 <= len(freqs_hz) <= 4 or len(cadence_ms) > 8:
-            _raise_spec(freqs_hz, cadence_ms, sample_rate)
-        for i, f in enumerate(freqs_hz):
-            freqs[i] = f
-        for i, ms in enumerate(cadence_ms):
-            cadence[i] = ms
-        if tone_det_init(&self.det, len(freqs_hz), freqs, len(cadence_ms), cadence, cycles, sample_rate) < 0:
-            _raise_spec(freqs_hz, cadence_ms, sample_rate)
+    def __init__(self, freqs_hz, cadence_ms=(), cycles=4, sample_rate=8000, phase_freqs_hz=(), phase_levels_db=()):
+        cdef ToneShape shape
+        shape_of(&shape, freqs_hz, -10.0, cadence_ms, cycles, phase_freqs_hz, phase_levels_db)
+        if tone_det_init(&self.det, &shape, sample_rate) < 0:
+            _refuse(freqs_hz, cadence_ms, sample_rate)
 
     def feed(self, samples) -> int:
         """Take 16-bit little-endian samples of any number; returns TONE_HEARD = 1 and TONE_STOPPED = 2 as bit flags."""
         cdef const unsigned char[::1] raw = memoryview(samples).cast("B")
         cdef int n = <int>(raw.shape[0] // 2), flags
         if raw.shape[0] & 1:
-            raise ValueError(f"samples are 16-bit, but {raw.shape[0]} bytes were given: pass an even number of bytes")
-        cdef bytes aligned = bytes(raw)
-        cdef const char* data = aligned
+            raise ValueError(f"{raw.shape[0]} bytes are no whole number of 16-bit samples")
+        if n == 0:
+            return 0
         with nogil:
-            flags = tone_det_feed(&self.det, <const short*>data, n)
+            flags = tone_det_feed(&self.det, <const short*>&raw[0], n)
         return flags
 
     @property
     def cycles(self) -> int:
-        """Equal cycles matched so far (continuous tone: units of 100 ms)."""
-        return self.det.cycles
+        """Equal cycles matched so far; continuous: units of 100 ms."""
+        return self.det.track.cycles
 
     @property
     def start_ms_ago(self) -> int:
-        """How long ago the first matched cycle began, in ms before the end of the last buffer fed."""
-        return self.det.start_ms_ago
+        """Age of the first matched cycle's start, counted back from the last sample fed."""
+        return tone_age_ms(&self.det.track, &self.det.front)
 
     @property
     def heard(self) -> bool:
         """True between TONE_HEARD and TONE_STOPPED."""
-        return self.det.heard != 0
+        return self.det.track.heard != 0
 
     @property
     def level_dbm0(self) -> float:
         """Level of the last burst, all frequencies together."""
-        return self.det.level_dbm0
+        return self.det.track.level_dbm0
+
+    @property
+    def confidence(self) -> float:
+        """0..1, of the pattern so far."""
+        return self.det.track.confidence
+
+    @property
+    def purity(self) -> float:
+        """Mean share of the tone in the power of its bursts."""
+        return self.det.track.purity
+
+    @property
+    def deviation(self) -> float:
+        """Greatest relative departure of a phase from its nominal length."""
+        return self.det.track.deviation
+
+    @property
+    def freq_hz(self) -> float:
+        """Measured frequency of the last burst (the highest of several); 0 where two lie too close to be told apart."""
+        return self.det.track.freq_hz

@@ -127,7 +127,7 @@ class FxoBase(Machine[FxoState]):
     def _tone_evidence(self, fact: ToneHeard) -> Evidence:
         cycles = max(1, fact.cycles)
         detail = f"{fact.name} tone, {cycles} cycles since {fact.start_at} ms"
-        return Evidence(RELEASE_KINDS.get(fact.name, "busy-tone"), min(0.99, 0.8 + 0.05 * cycles), detail)
+        return Evidence(RELEASE_KINDS.get(fact.name, "busy-tone"), fact.confidence or min(0.99, 0.8 + 0.05 * cycles), detail)
 
     def _release_tone(self, fact: ToneHeard) -> None:
         if fact.name == "dial?":

@@ -35,7 +35,7 @@ from firmware.line.signals import (
 from firmware.line.tones import ToneSpec
 
 #: Tone detectors of an engine port.
-MAX_TONES: Final = 6
+MAX_TONES: Final = 8
 #: Shorter sounds, the hang-over of the voice detector included, are clicks.
 LEAST_SOUND_MS: Final = 550
 #: A sign of an answer on a line whose reversal is the proof.
@@ -183,13 +183,13 @@ class FxoDialling(FxoBase):
         """What may be heard after dialling. A name with "?" is one cycle of a refusal: doubt, until all its cycles have come."""
         unobtainable = self.profile.tones.get("unobtainable")
         few = 1 if unobtainable is not None and unobtainable.cadence_ms else 0
-        found = self._tones(("ringback", 1), ("busy", 0), ("congestion", 0), ("unobtainable", few))
+        found = self._tones(("ringback", 1), ("busy", 0), ("congestion", 0), ("unobtainable", few), ("sit", 1))
         hints = [msgspec.structs.replace(spec, name=spec.name + "?", cycles=1) for spec in found if spec.name in ("busy", "congestion")]
         return (*found, *hints)[:MAX_TONES]
 
     def _refusal_ms(self) -> int:
         """From its first sound to this, a refusal tone has raised doubt or is decided."""
-        periods = [spec.period_ms or spec.cycles * 100 for spec in self._progress_tones() if spec.name != "ringback"]
+        periods = [spec.decided_ms() for spec in self._progress_tones() if spec.name != "ringback"]
         return max(periods) + 300
 
     def _progress_tone(self, fact: ToneHeard) -> None:

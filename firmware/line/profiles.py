@@ -24,7 +24,7 @@ import msgspec
 from firmware.errors import ConfigError
 from firmware.line.tones import ToneSpec
 
-#: Tones that every profile has. "unobtainable" is optional: where the exchange sends SIT there is no steady cadence.
+#: Tones that every profile has. "unobtainable" and "sit" are optional: an exchange has one of them or both.
 TONE_NAMES: Final = ("dial", "stutter", "ringback", "busy", "congestion", "call-waiting", "howler", "confirm")
 
 Law = Literal["alaw", "ulaw"]
@@ -124,6 +124,18 @@ def _confirm(freqs: tuple[float, ...], level: float) -> ToneSpec:
     return ToneSpec("confirm", freqs, level, (100, 100), 3)
 
 
+#: [T] ITU-T E.180 section 3.6: 950, 1400 and 1800 Hz (each +-50 Hz) of 330 +-70 ms, at most 30 ms apart, then 1 s of silence.
+_SIT = ToneSpec(
+    "sit", (950.0, 1400.0, 1800.0), -10.0, (330, 330, 330, 1000), 1, phase_freqs_hz=((950.0,), (1400.0,), (1800.0,), ())
+)
+
+
+def _rising(freqs: tuple[float, ...], level: float, steps: int) -> ToneSpec:
+    # the level goes up by 3 dB a second and starts again
+    freqs_of = (freqs,) * steps
+    return ToneSpec("howler", freqs, level, (1000,) * steps, 10, freqs_of, tuple(3.0 * i for i in range(steps)))
+
+
 _HOWLER_US = ToneSpec("howler", (1400.0, 2060.0, 2450.0, 2600.0), -6.0, (100, 100), 5)   # [T] GR-506 receiver off-hook
 
 _CN = Profile(
@@ -137,7 +149,7 @@ _CN = Profile(
         ToneSpec("congestion", (450.0,), -10.0, (700, 700), 3),
         ToneSpec("call-waiting", (450.0,), -20.0, (400, 4000), 1),
         ToneSpec("unobtainable", (450.0,), -10.0, (100, 100, 100, 100, 100, 100, 400, 400), 2),
-        ToneSpec("howler", (950.0,), -3.0, (), 10),                                 # exchange raises the level; ours is steady
+        _rising((950.0,), -18.0, 6),                                                # the exchange raises the level
         _confirm((450.0,), -10.0),
     ),
     ring_cadence_ms=(1000, 4000), ring_hz=25, ring_hz_accept=(15, 68), ring_vrms=(75, 105),      # [T]
@@ -160,6 +172,7 @@ _US = Profile(
         ToneSpec("busy", (480.0, 620.0), -24.0, (500, 500), 3),
         ToneSpec("congestion", (480.0, 620.0), -24.0, (250, 250), 3),
         ToneSpec("call-waiting", (440.0,), -13.0, (300, 10_000), 1),
+        _SIT,
         _HOWLER_US,
         _confirm((350.0, 440.0), -13.0),
     ),
@@ -184,6 +197,7 @@ _UK = Profile(
         ToneSpec("congestion", (400.0,), -10.0, (400, 350, 225, 525), 3),
         ToneSpec("call-waiting", (400.0,), -16.0, (100, 4000), 1),
         ToneSpec("unobtainable", (400.0,), -10.0, (), 30),
+        _SIT,
         _HOWLER_US,                                                                 # rising howler; a four-tone burst is as loud
         _confirm((350.0, 440.0), -13.0),
     ),
@@ -208,6 +222,7 @@ _DE = Profile(
         ToneSpec("busy", (425.0,), -10.0, (480, 480), 3),
         ToneSpec("congestion", (425.0,), -10.0, (240, 240), 3),
         ToneSpec("call-waiting", (425.0,), -16.0, (200, 200, 200, 5000), 1),
+        _SIT,
         _HOWLER_US,                                                                 # none is standardised: ours
         _confirm((425.0,), -10.0),
     ),
@@ -232,6 +247,7 @@ _FR = Profile(
         ToneSpec("busy", (440.0,), -10.0, (500, 500), 3),
         ToneSpec("congestion", (440.0,), -10.0, (250, 250), 3),
         ToneSpec("call-waiting", (440.0,), -16.0, (300, 10_000), 1),
+        _SIT,
         _HOWLER_US,                                                                 # none is standardised: ours
         _confirm((440.0,), -10.0),
     ),
@@ -254,8 +270,8 @@ _AU = Profile(
         _stutter((413.0, 438.0), -13.0),
         ToneSpec("ringback", (413.0, 438.0), -13.0, (400, 200, 400, 2000), 1),
         ToneSpec("busy", (425.0,), -10.0, (375, 375), 3),
-        # every second burst is about 10 dB lower at the exchange: as a cadence it equals busy, so a detector says "busy"
-        ToneSpec("congestion", (425.0,), -10.0, (375, 375), 3),
+        # every second burst is about 10 dB lower: else it would equal busy
+        ToneSpec("congestion", (425.0,), -10.0, (375, 375, 375, 375), 2, phase_levels_db=(0.0, 0.0, -10.0, 0.0)),
         ToneSpec("call-waiting", (425.0,), -16.0, (200, 200, 200, 4400), 1),
         ToneSpec("unobtainable", (425.0,), -10.0, (2500, 500), 2),
         _HOWLER_US,                                                                 # rising howler; a four-tone burst is as loud

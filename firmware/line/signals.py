@@ -91,6 +91,7 @@ class ToneHeard(Fact, frozen=True):
     name: str
     cycles: int
     start_at: int
+    confidence: float = 0.0              # of the detector, 0..1; 0 = not told
 
 
 class ToneStopped(Fact, frozen=True):

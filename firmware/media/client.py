@@ -416,7 +416,7 @@ class Media(Generic[ClockType]):
     # detectors
 
     def detect(self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Sequence[ToneSpec] = ()) -> Answer:
-        """Replace the port's set of detectors (at most 6 tones)."""
+        """Replace the port's set of detectors (at most 8 tones)."""
         self._room_for(len(tones) + 1)
         answer = self._command("detect", port, abi.pack_detect(digits, FSK[fsk], voice, len(tones)))
         for index, tone in enumerate(tones):
@@ -470,5 +470,7 @@ def _rtp(
     return abi.pack_rtp(*halves, udp, LAWS[str(codec)], payload_type, dtmf_type, ptime_ms, send, receive, tag)
 
 
-def _spec(tone: ToneSpec) -> tuple[str, tuple[float, ...], float, tuple[int, ...], int]:
-    return tone.name, tone.freqs_hz, tone.level_dbm0, tone.cadence_ms, tone.cycles
+def _spec(
+    tone: ToneSpec,
+) -> tuple[str, tuple[float, ...], float, tuple[int, ...], int, tuple[int, ...], tuple[float, ...]]:
+    return tone.name, tone.freqs_hz, tone.level_dbm0, tone.cadence_ms, tone.cycles, tone.phase_masks(), tone.phase_levels_db

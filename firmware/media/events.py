@@ -58,6 +58,8 @@ class ToneHeard(MediaEvent, frozen=True):
     name: str
     cycles: int
     start_at: int
+    confidence: float = 0.0  # 0..1
+    level: float = 0.0  # of its last burst, dBm0
 
 
 class ToneStopped(MediaEvent, frozen=True):
@@ -194,7 +196,7 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
         case "fsk_message":
             return FskMessage(**base, standard=payload[0], payload=payload[1])
         case "tone_heard":
-            return ToneHeard(**base, name=payload[0], cycles=payload[1], start_at=payload[2])
+            return ToneHeard(**base, name=payload[0], cycles=payload[1], start_at=payload[2], confidence=payload[3], level=payload[4])
         case "tone_stopped":
             return ToneStopped(**base, name=payload[0])
         case "voice":

@@ -231,7 +231,7 @@ def test_keys_and_detectors_go_through_the_facade(tmp_path: Path) -> None:
         await media.send_fsk(4, long, standard="bell202", token=2)
         await media.mute_digits(4, True)
         with pytest.raises(ValueError, match="tones"):
-            media.detect(4, digits=True, tones=[tone] * 7)
+            media.detect(4, digits=True, tones=[tone] * 9)
 
     scenario(tmp_path, body)
 
