@@ -143,7 +143,7 @@ def test_call_from_outside_is_offered_answered_and_ended_by_the_far_end() -> Non
     assert site.row("line/1").milliamps == 24.0
     site.fact("Digit", 0, digit="1", duration_ms=100, source="inband", level=-10.0)
     assert site.all(LegDigit)[-1].digit == "1"
-    site.fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100)
+    site.fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100, confidence=0.9)
     ended = site.all(LegEnded)
     assert len(ended) == 1 and ended[0].by_far and ended[0].evidence.kind == "busy-tone"
     assert site.wire.drives(0)[-1] == s.LINE_ON_HOOK and site.wire.names(0)[-1] == "close_line"       # then it rests
@@ -206,12 +206,12 @@ def test_outside_number_is_dialled_on_the_line() -> None:
     site.lines.originate("LX", "line/2", number="13912345678", caller=Party("101"), alert=Alert.NORMAL, ring_ms=20_000)
     assert site.wire.drives(1)[-1] == s.LINE_OFF_HOOK
     site.run(20).fact("LoopCurrent", 1, flowing=True, milliamps=24.0).run(700)
-    site.fact("ToneHeard", 1, name="dial", cycles=5, start_at=site.clock.now() - 500).run(400)
+    site.fact("ToneHeard", 1, name="dial", cycles=5, start_at=site.clock.now() - 500, confidence=0.9).run(400)
     sent = next(named for name, _, named in site.wire.commands if name == "send_dtmf")
     assert sent["value0"] == "13912345678"
     site.run(2200).fact("DtmfSent", 1, token=sent["token"])
     assert site.all(LegProgress)[0].port == 1
-    site.fact("ToneHeard", 1, name="busy", cycles=3, start_at=site.clock.now())
+    site.fact("ToneHeard", 1, name="busy", cycles=3, start_at=site.clock.now(), confidence=0.9)
     assert site.all(LegEnded)[0].cause is Cause.BUSY
 
 
