@@ -82,9 +82,9 @@ def svg(plot: Plot) -> str:
            'font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#222">',
            f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff"/>',
            f'<text x="{LEFT}" y="24" font-size="15" font-weight="bold">{escape(plot.title)}</text>']
-    for (label, _, _), (x, row), number_of in zip(curves, places, range(len(curves)), strict=True):
-        y = 44 + 18 * row
-        out.append(f'<path d="M{x} {y - 4}h24" {stroke(number_of)}/><text x="{x + 30}" y="{y}">{escape(label)}</text>')
+    for (label, _, _), (left, row), number_of in zip(curves, places, range(len(curves)), strict=True):
+        line = 44 + 18 * row
+        out.append(f'<path d="M{left} {line - 4}h24" {stroke(number_of)}/><text x="{left + 30}" y="{line}">{escape(label)}</text>')
     for y in y_ticks:
         out.append(f'<path d="M{LEFT} {py(y):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
                    f'<text x="{LEFT - 7}" y="{py(y) + 4:.1f}" text-anchor="end">{number(y)}</text>')

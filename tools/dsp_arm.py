@@ -1,0 +1,92 @@
+"""Compiles our signal modules for armhf: the C that Cython made for this machine, with setup.py's own flags, by the cross compiler.
+
+Called by `tools/dsp_arm.sh build` as `dsp_arm.py SYSROOT SITE VERSION`. SITE becomes a folder to put first on PYTHONPATH. A module is
+compiled again when its C, a header of firmware/dsp or the flags changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+COMPILER = "arm-linux-gnueabihf-gcc"
+# What a Cortex-A8 has; the newer cores run it as well.
+TARGET = ["-march=armv7-a", "-mfloat-abi=hard", "-mthumb"]
+
+
+def newest(paths: list[Path]) -> float:
+    return max(path.stat().st_mtime for path in paths)
+
+
+def modules() -> list[tuple[str, list[str]]]:
+    """Names of the modules of firmware/dsp that are translated to C, with the libraries setup.py links them to."""
+    sys.path.insert(0, str(TOP))
+    os.chdir(TOP)
+    import setup
+
+    found = [(extension.name, list(extension.libraries)) for extension in setup.extensions() if extension.name.startswith("firmware.dsp.")]
+    return [(name, libraries) for name, libraries in found if source(name).exists()]
+
+
+def source(name: str) -> Path:
+    return TOP / (name.replace(".", "/") + ".c")
+
+
+def flags() -> list[str]:
+    import setup
+
+    return [*setup.compile_flags("armv7l"), *TARGET]
+
+
+def compile_module(name: str, libraries: list[str], root: Path, site: Path, version: str) -> str:
+    """Compiles one module if need be; returns what went wrong."""
+    triplet = "arm-linux-gnueabihf"
+    target = site / (name.replace(".", "/") + f".cpython-{version.replace('.', '')}-{triplet}.so")
+    # The sysroot's C library is only run with; the cross compiler brings its own headers and start files.
+    include = [f"-I{TOP / 'firmware/dsp'}", f"-I{root}/usr/include/python{version}", f"-idirafter{root}/usr/include",
+               f"-idirafter{root}/usr/include/{triplet}"]
+    link = [f"-L{root}/usr/lib/{triplet}", "-Wl,--allow-shlib-undefined", *(f"-l{library}" for library in libraries)]
+    command = [COMPILER, *flags(), "-w", "-DNDEBUG", "-fPIC", "-shared", *include, str(source(name)), "-o", f"{target}.part", *link]
+    stamp = target.with_suffix(".flags")
+    key = hashlib.sha256(" ".join(command).encode()).hexdigest()
+    wanted = newest([source(name), *(TOP / "firmware/dsp").glob("*.h")])
+    if target.exists() and target.stat().st_mtime >= wanted and stamp.exists() and stamp.read_text() == key:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"{name}:\n{done.stderr}"
+    Path(f"{target}.part").replace(target)
+    os.utime(target, (wanted, wanted) if target.stat().st_mtime < wanted else None)
+    stamp.write_text(key)
+    return ""
+
+
+def main() -> int:
+    """Lay out the packages, compile what is out of date."""
+    if len(sys.argv) != 4:
+        print("usage: dsp_arm.py SYSROOT SITE VERSION", file=sys.stderr)
+        return 2
+    root, site, version = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    found = modules()
+    if not found:
+        print("dsp_arm: no module is translated to C yet; run 'make ext' first", file=sys.stderr)
+        return 3
+    (site / "firmware/dsp").mkdir(parents=True, exist_ok=True)
+    for path in [TOP / "firmware/__init__.py", *sorted((TOP / "firmware/dsp").glob("*.py"))]:
+        link = site / path.relative_to(TOP)
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(path)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        faults = [fault for fault in pool.map(lambda m: compile_module(m[0], m[1], root, site, version), found) if fault]
+    print("".join(faults), file=sys.stderr, end="")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
