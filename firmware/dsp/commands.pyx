@@ -14,7 +14,7 @@ from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_gen_init
 from firmware.dsp.echo cimport echo_reset
 from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init
-from firmware.dsp.jitter cimport jitter_init
+from firmware.dsp.jitter cimport jitter_init, jitter_restart
 from firmware.dsp.mixer cimport relay_end
 from firmware.dsp.player cimport player_end
 from firmware.dsp.recorder cimport recorder_start, recorder_stop
@@ -95,6 +95,8 @@ cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) n
         r.heard = 0
         r.inject = 0
         store64(&r.packets.tail, load64(&r.packets.head))
+    elif not b.receive:
+        jitter_restart(&r.jitter)       # nothing is heard from now on, no background either
     if moved:
         if b.remote_ip or fresh:
             store64(&r.learned, 0)

@@ -40,7 +40,7 @@ cdef enum:
     CHUNK = 80
     TOLD_FRAMES = 200           # received frames for which the sender's description counts more than our measurement
 
-cdef float LOUDEST = 2600.0     # mean power a background may have: -50 dBm0; a stream may have begun in the middle of a word
+cdef float LOUDEST = 26000.0    # mean power a background may have: -40 dBm0; what never falls below is a tone or a stream begun in mid-word
 
 
 cdef void conceal_init(Conceal* c, int rate) noexcept nogil:
@@ -73,7 +73,7 @@ cdef void _measure(Conceal* c) noexcept nogil:
         c.floor = power if power > <float>1.0 else <float>1.0
     else:
         c.floor *= <float>1.004                 # 1.7 dB a second
-    if power > <float>4.0 * c.floor + <float>4.0:
+    if power > <float>4.0 * c.floor + <float>4.0 or power > LOUDEST:
         return
     lpc_window(&c.past[c.end - 2 * n], windowed, 2 * n)
     lpc_autocorrelate(windowed, 2 * n, r, COMFORT_ORDER)
@@ -90,7 +90,7 @@ cdef void _begin(Conceal* c) noexcept nogil:
     cdef float k[16]
     cdef float memory[16]
     cdef float windowed[320]
-    cdef float match, left, scale
+    cdef float match, left
     memcpy(c.tail, &c.past[c.end - CONCEAL_PAST], CONCEAL_PAST * sizeof(float))
     c.pitch = lag_search(&c.tail[CONCEAL_PAST - window], -1, window, c.rate // 200, c.rate * 3 // 200, c.rate // 4000, &match)
     c.voiced = (match - <float>0.2) * <float>2.0
@@ -110,10 +110,7 @@ cdef void _begin(Conceal* c) noexcept nogil:
         c.ring[i] = lpc_filter(c.a, order, memory, <float>0.0)
     if not c.told and c.frames:
         c.noise.set = 0                         # nothing of it is being heard
-        scale = LOUDEST / c.r[0] if c.r[0] > LOUDEST else <float>1.0
-        for i in range(COMFORT_ORDER + 1):
-            r[i] = c.r[i] * scale
-        comfort_aim(&c.noise, r)
+        comfort_aim(&c.noise, c.r)
 
 
 cdef inline float _cycle(const Conceal* c, int cycles, int at) noexcept nogil:

@@ -21,9 +21,10 @@ from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
+from firmware.dsp.codec cimport CODEC_PCMA, CODEC_PCMU
 from firmware.dsp.emit cimport emit_from
-from firmware.dsp.g711 cimport g711_decode, g711_encode
-from firmware.dsp.jitter cimport jitter_put
+from firmware.dsp.g711 cimport LAW_PCMA, g711_encode
+from firmware.dsp.jitter cimport JITTER_NOISE, jitter_put
 from firmware.dsp.seam cimport seam_virtual
 from firmware.dsp.state cimport *
 
@@ -180,13 +181,13 @@ cdef void rtp_keys_expire(EngineState* e, Port* p) noexcept nogil:
         _end_key(e, p)
 
 
-cdef int _forward(EngineState* e, Port* p, int peer, int is_key, int marker, uint32_t ssrc, uint32_t ts, const uint8_t* data,
-                  int n) noexcept nogil:
+cdef int _forward(EngineState* e, Port* p, int peer, int is_key, int is_noise, int marker, uint32_t ssrc, uint32_t ts,
+                  const uint8_t* data, int n) noexcept nogil:
     """Send a packet of p on to its relay peer; 0 when the relay has just ended."""
     cdef RtpPort* to = e.port[peer].rtp
     cdef RtpReceive* x = &p.rtp.rx
     cdef uint32_t out
-    cdef int length = n if not is_key else 160
+    cdef int length = 160 if is_key or is_noise else n
     add32(&e.relay_turn, 1)
     if loadi32(&p.rtp.relay_peer) != peer:
         add32(&e.relay_turn, 1)
@@ -201,7 +202,7 @@ cdef int _forward(EngineState* e, Port* p, int peer, int is_key, int marker, uin
             x.relay_fresh = 1
             marker = not is_key
         out = ts + x.relay_offset
-        _send(to, to.dtmf_type if is_key else to.payload_type, marker, out, data, n)
+        _send(to, to.dtmf_type if is_key else NOISE_TYPE if is_noise else to.payload_type, marker, out, data, n)
         if <int32_t>(out + length - to.tx_last_ts) > 0:
             to.tx_last_ts = out + length
     add32(&e.relay_turn, 1)
@@ -215,7 +216,7 @@ cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint3
     cdef PacketRing* q = &r.packets
     cdef Packet* slot
     cdef uint32_t generation = load32(&r.generation), ts, ssrc
-    cdef int head, pt, peer, is_key, payload
+    cdef int head, pt, peer, is_key, is_noise, payload
     if generation == 0:
         return                  # closed
     if generation != x.generation:
@@ -238,7 +239,9 @@ cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint3
     payload = n - head
     pt = data[1] & 0x7F
     is_key = loadi32(&r.dtmf_type) >= 0 and pt == loadi32(&r.dtmf_type)
-    if payload <= 0 or payload > PACKET_BYTES or (is_key and payload < 4) or (not is_key and pt != loadi32(&r.payload_type)):
+    is_noise = pt == NOISE_TYPE and not is_key and pt != loadi32(&r.payload_type)
+    if (payload <= 0 or payload > PACKET_BYTES or (is_key and payload < 4)
+            or (not is_key and not is_noise and pt != loadi32(&r.payload_type))):
         r.malformed += 1
         return
     if not _from_our_peer(e, r, ip, udp_port):
@@ -262,15 +265,17 @@ cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint3
         if x.relay_seen != load32(&r.relay_start):
             x.relay_seen = load32(&r.relay_start)
             x.relay_fresh = 0
-        if _forward(e, p, peer, is_key, data[1] >> 7, ssrc, ts, data + head, payload):
+        if _forward(e, p, peer, is_key, is_noise, data[1] >> 7, ssrc, ts, data + head, payload):
             return
     if is_key or q.head - load64(&q.tail) >= PACKET_RING:
         return
     slot = &q.slot[q.head % PACKET_RING]
     slot.ssrc = ssrc
     slot.ts = ts
+    slot.seq = (data[2] << 8) | data[3]
+    slot.marker = data[1] >> 7
     slot.n = payload
-    slot.law = loadi32(&r.law)
+    slot.law = NOISE_TYPE if is_noise else loadi32(&r.law)
     memcpy(slot.data, data + head, payload)
     store64(&q.head, q.head + 1)
 
@@ -282,12 +287,12 @@ cdef void rtp_take_packets(EngineState* e, Port* p) noexcept nogil:
     cdef PacketRing* q = &p.rtp.packets
     cdef uint64_t head = load64(&q.head)
     cdef uint64_t tail = q.tail
-    cdef short samples[480]
     cdef Packet* slot
+    cdef int kind
     while tail < head:
         slot = &q.slot[tail % PACKET_RING]
-        g711_decode(slot.law, slot.data, samples, slot.n)
-        jitter_put(&p.rtp.jitter, e.tick, slot.ssrc, slot.ts, samples, slot.n)
+        kind = JITTER_NOISE if slot.law == NOISE_TYPE else CODEC_PCMA if slot.law == LAW_PCMA else CODEC_PCMU
+        jitter_put(&p.rtp.jitter, e.tick, slot.ssrc, slot.seq, slot.ts, slot.marker, kind, slot.data, slot.n)
         tail += 1
         store64(&q.tail, tail)
 

@@ -8,6 +8,7 @@ from firmware.dsp.abi cimport event_lane, pay_port, ring_event, ring_segment
 from firmware.dsp.dtmf cimport DtmfDet, DtmfGen
 from firmware.dsp.echo cimport EchoState
 from firmware.dsp.fsk cimport FskRx, FskTx
+from firmware.dsp.jitter cimport Jitter
 from firmware.dsp.tone cimport ToneFront, ToneGen, ToneTrack
 
 cdef enum:
@@ -17,9 +18,9 @@ cdef enum:
     BRIDGES = 64
     RECORDERS = 64
     RECORD_FRAMES = 16384       # stereo frames a recorder can hold back: 2 s
-    JITTER_SPAN = 8192          # samples a jitter buffer can hold
     PACKET_RING = 32
     PACKET_BYTES = 480
+    NOISE_TYPE = 13             # static payload type of comfort noise (RFC 3389)
     TAILS = 4                   # echo tails of 16, 32, 64, 128 ms
     PLAYER_IDLE = 0
     PLAYER_CLIPS = 1
@@ -70,39 +71,14 @@ cdef struct Packet:
     uint32_t ts
     uint16_t seq
     uint16_t n
-    int32_t law
+    int32_t law                 # of G.711, or NOISE_TYPE
+    int32_t marker
     uint8_t data[480]
 
 cdef struct PacketRing:         # RTP thread -> tick
     uint64_t head
     uint64_t tail
     Packet slot[32]
-
-cdef struct Jitter:
-    short pcm[8192]             # by timestamp % JITTER_SPAN
-    uint8_t valid[8192]
-    int started
-    int holding                 # the sender stopped: wait for its next packet
-    uint32_t ssrc
-    uint32_t play_ts
-    uint32_t top_ts             # end of the newest packet
-    uint32_t ref                # transit of the first packet: keeps later transits small
-    int32_t base[2]             # least transit of this and the last window: the network's fixed delay
-    int32_t peak[2]             # greatest transit of this and the last window
-    int32_t window
-    int32_t least               # bounds and current target of the play-out delay, samples
-    int32_t most
-    int32_t target
-    int32_t over                # ticks for which the delay has been too long
-    int32_t under
-    int32_t late_run
-    int32_t missing             # ticks concealed in a row
-    short past[240]             # what was played last, for concealment
-    int32_t pitch
-    uint32_t lost
-    uint32_t late
-    uint32_t inserted
-    uint32_t dropped
 
 cdef struct RtpReceive:         # RTP thread only
     uint32_t generation         # of the configuration this state was built under
