@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from firmware.dsp.dtmf import DtmfDetector, DtmfEvent, DtmfGenerator
     from firmware.dsp.echo import EchoCanceller
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
+    from firmware.dsp.jitter import JitterBuffer
     from firmware.dsp.resample import Resampler
     from firmware.dsp.stretch import TimeScaler
     from firmware.dsp.tone import ToneDetector, ToneGenerator
@@ -29,6 +30,7 @@ _HOME = {
     "DtmfGenerator": "dtmf",
     "EchoCanceller": "echo",
     "FskTransmitter": "fsk",
+    "JitterBuffer": "jitter",
     "Resampler": "resample",
     "TimeScaler": "stretch",
     "ToneDetector": "tone",
@@ -45,6 +47,7 @@ __all__ = [
     "DtmfGenerator",
     "EchoCanceller",
     "FskTransmitter",
+    "JitterBuffer",
     "Resampler",
     "TimeScaler",
     "ToneDetector",
