@@ -5,7 +5,7 @@ cdef extern from "kernels.h" nogil:
 
 cdef extern from "fsk_front.h" nogil:
     ctypedef struct FskFront:
-        float end_re, end_im, energy
+        float energy
 
 cdef enum:
     FSK_BELL202 = 0
@@ -30,7 +30,8 @@ cdef struct FskRx:
     int filled
     FskFront front
     unsigned int head           # samples of 8 kHz since init, turning over
-    float mark[FSK_RING]        # amplitude of mark, of space, and what speaks for mark, of the last samples
+    float filter[4][FSK_RING]   # matched filters of the last samples: mark re, mark im, space re, space im
+    float mark[FSK_RING]        # amplitude of mark, of space, and what speaks for mark
     float space[FSK_RING]
     float weight[FSK_RING]
     float level[2]              # amplitude that mark and space are known to have
@@ -46,6 +47,7 @@ cdef struct FskRx:
     unsigned int next           # where the clock expects the next start bit
     float next_part
     int locked                  # 1 when it does
+    float vague                 # variance of that, samples squared
     float drift                 # samples per byte that the sender's clock is slow
     float tonal                 # energy in the two tones since the start bit
     float energy                # and in all

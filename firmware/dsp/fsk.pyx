@@ -6,9 +6,9 @@ message type, length, parameters, checksum (two's complement of the byte sum).
 
 Receiver, at 8 kHz (16 kHz input is halved first), in frames of 8 samples. `fsk_front.h` gives the matched filters of both tones;
 their difference, each weighted with the level its tone was last heard at, is the discriminator. Seventeen bits of pure mark arm the
-receiver, with or without a seizure before them. A falling edge then starts a byte, if half a bit later there is still space. A byte is judged
-when all of it has been heard: of the five places around the expected one (the edge, or the clock kept over the bytes before, to a sample)
-that is taken, with a parabola between them, where the discriminator is widest open over all ten bits; so no single edge matters
+receiver, with or without a seizure before them. A falling edge then starts a byte, if over the bit after it there is more space than mark. A byte is judged
+when all of it has been heard: all its edges are compared with
+where the first one, or the clock kept over the bytes before, puts them, and the clock's word counts by its variance; so no single edge matters
 and 1 % of clock error is followed with its drift. Senders may put marks between bytes; then the edge counts again.
 The first byte teaches the level of space and is judged twice. A byte whose power is not mostly in the two tones ends the message.
 
@@ -21,8 +21,12 @@ Invariants: no allocation, no pointers in the structs, result independent of buf
 message at most); decisions rest on sums, products and square roots alone, so every machine decides alike.
 """
 
-from libc.math cimport cos, sin, pow, sqrt, fabs, M_PI
+from libc.math cimport cos, sin, pow, M_PI
 from libc.string cimport memset
+
+cdef extern from "math.h" nogil:
+    float sqrtf(float x)
+    float fabsf(float x)
 
 cdef extern from "fsk_front.h" nogil:
     enum:
@@ -30,7 +34,7 @@ cdef extern from "fsk_front.h" nogil:
         FSK_TURN
     short kernel_round(float x)
     int decimator_push(Decimator* d, float x, float* out)
-    void fsk_front(FskFront* f, const float* wave, const float* x, float* mark, float* space)
+    void fsk_front(FskFront* f, const float* wave, const float* x, float* mark, float* space, float** filter)
     int fsk_weigh(float* out, const float* mark, const float* space, float mark_level, float space_level)
 
 cdef enum:
@@ -44,20 +48,30 @@ cdef enum:
     IMPURE_FRAMES = 4           # armed, but this is no longer a mark
     LOST_FRAMES = 5             # 6 bits without carrier
     IDLE_FRAMES = 25            # 30 bits of mark between two bytes: the sender gave up
-    BEFORE = 4                  # samples kept in front of an edge
-    ROUND = 2                   # places tried on either side
-    DUE = 70                    # samples after its edge when a byte has been heard whole: 9.5 bits, ROUND and a margin
+    BEFORE = 8                  # samples kept in front of an edge
+    DUE = 70                    # samples after its edge when a byte has been heard whole: 9.5 bits and a margin for its place
 
 cdef float BIT = <float>(8000.0 / 1200.0)
 cdef float FLOOR = <float>(22750.0 * 22750.0 / 2.0 * 2.0e-5 * 8000.0 / 1200.0)      # energy of one bit at -47 dBm0
 cdef float MARK_PURE = <float>(0.45 * 0.5 * 8000.0 / 1200.0)
+cdef float DOUBT = <float>0.07      # of the sum over a byte's ten bits: half the mean
+cdef float EDGE_VARIANCE = 0.5      # of one edge in noise of 10 dB, samples squared
+cdef float WANDER = <float>0.02     # of the sender's clock per byte
 cdef float BYTE_PURE = <float>(0.40 * 0.5 * 8000.0 / 1200.0)
 cdef float wave[3][640]         # of each standard: cos and -sin of mark, cos and -sin of space
+cdef int tone[3][2]             # frequency of mark and space in units of 50 Hz, which turn by 1/48 in half a bit
+cdef float unit_re[48]
+cdef float unit_im[48]
 
 
 def _fill_tables():
     cdef int i, k
+    for k in range(48):
+        unit_re[k] = <float>cos(2.0 * M_PI * k / 48.0)
+        unit_im[k] = <float>sin(2.0 * M_PI * k / 48.0)
     for i, (mark, space) in enumerate(((1200.0, 2200.0), (1300.0, 2100.0), (1250.0, 2150.0))):
+        tone[i][0] = mark // 50
+        tone[i][1] = space // 50
         for k in range(FSK_TURN):
             wave[i][k] = <float>cos(2.0 * M_PI * mark * k / 8000.0)
             wave[i][FSK_TURN + k] = <float>-sin(2.0 * M_PI * mark * k / 8000.0)
@@ -138,57 +152,151 @@ cdef inline float _at(const float* ring, unsigned int base, float t) noexcept no
     return a + (b - a) * (t - i)
 
 
-cdef float _place(FskRx* rx, unsigned int base, float first, float bit) noexcept nogil:
-    """How many samples from `first`, the middle of the start bit, the byte really lies."""
-    cdef float width[2 * ROUND + 1]
-    cdef float sum, v, bend, t
-    cdef int c, k, best = 0
-    for c in range(2 * ROUND + 1):
-        t = first + (c - ROUND)
-        sum = -_at(rx.weight, base, t)
-        for k in range(8):
+cdef float _place(FskRx* rx, unsigned int base, float first, float bit, float far, int rounds, int* edges) noexcept nogil:
+    """How many samples from `first`, the middle of the start bit, the byte really lies, by all its `edges`; `far` at most.
+
+    An edge belongs half-way between two bits: what is found there instead of nought, against the step from bit to bit, is its error.
+    """
+    cdef float moved = 0.0, late, step, t, before, now, between
+    cdef int k
+    while rounds > 0:
+        rounds -= 1
+        t = first + moved - bit
+        before = _at(rx.weight, base, t)
+        late = step = 0.0
+        edges[0] = 0
+        for k in range(10):
+            between = _at(rx.weight, base, t + <float>0.5 * bit)
             t += bit
-            v = _at(rx.weight, base, t)
-            sum += v if v > 0.0 else -v
-        width[c] = sum + _at(rx.weight, base, t + bit)
-        if width[c] > width[best]:
-            best = c
-    t = best - ROUND
-    if best > 0 and best < 2 * ROUND:
-        bend = width[best - 1] - 2 * width[best] + width[best + 1]
-        if bend < 0.0:
-            t += <float>0.5 * (width[best - 1] - width[best + 1]) / bend
-    return t
+            now = _at(rx.weight, base, t)
+            if (before > 0.0) != (now > 0.0):
+                edges[0] += 1
+                if now > before:
+                    late += between
+                    step += now - before
+                else:
+                    late -= between
+                    step += before - now
+            before = now
+        if step > 0.0:
+            moved -= bit * late / step
+        if moved > far:
+            moved = far
+        elif moved < -far:
+            moved = -far
+    return moved
+
+
+cdef struct Bits:                # of one byte; place 0 is the mark before it, 1 the start bit, 2 to 9 data, 10 the stop bit
+    int on[11]                  # 0 mark, 1 space
+    float clear[11]             # how far from the threshold
+    float re[2][11]             # filters of mark and space in the middle of each bit
+    float im[2][11]
+
+
+cdef float _agreement(FskRx* rx, Bits* bits, int middle, float turn_re, float turn_im) noexcept nogil:
+    """How well the two bits on either side of `middle` agree with it in phase; a modulator never jumps."""
+    cdef int first = middle - 2 if middle > 2 else 0, last = middle + 2 if middle < 8 else 10
+    cdef int j, b, angle, past = 0
+    cdef float re = 0.0, im = 0.0, x, y, swap, owed = 0.0
+    for j in range(first, last + 1):
+        b = bits.on[j]
+        if j > first:
+            past += tone[rx.standard][bits.on[j - 1]] + tone[rx.standard][b]
+        angle = (2 * tone[rx.tones][b] * j - past) % 48
+        if angle < 0:
+            angle += 48
+        x = rx.level[b] * (bits.re[b][j] * unit_re[angle] - bits.im[b][j] * unit_im[angle])
+        y = rx.level[b] * (bits.re[b][j] * unit_im[angle] + bits.im[b][j] * unit_re[angle])
+        if b:
+            swap = x * turn_re - y * turn_im
+            y = x * turn_im + y * turn_re
+            x = swap
+        re += x
+        im += y
+        owed += rx.level[b] * rx.level[b]
+    return sqrtf(re * re + im * im) - <float>0.5 * owed
+
+
+cdef void _review(FskRx* rx, unsigned int base, float first, float bit, Bits* bits, float doubt) noexcept nogil:
+    """Decides the bits that one bit alone leaves in doubt by the phase of their neighbours."""
+    cdef float turn_re = 0.0, turn_im = 0.0, t, x, y, u, v, size
+    cdef int j, k, b, angle
+    cdef float as_is
+    for j in range(11):
+        t = first + (j - 1) * bit
+        for b in range(2):
+            bits.re[b][j] = _at(rx.filter[2 * b], base, t)
+            bits.im[b][j] = _at(rx.filter[2 * b + 1], base, t)
+    # what the line turns space against mark, from all changes between the two
+    for j in range(10):
+        if bits.on[j] == bits.on[j + 1]:
+            continue
+        k = j if bits.on[j] == 0 else j + 1             # the mark, the space being the other
+        b = 2 * j + 1 - k
+        angle = 2 * tone[rx.tones][0] * k - 2 * tone[rx.tones][1] * b
+        x = tone[rx.standard][0] + tone[rx.standard][1]
+        angle = (angle - <int>x if k > j else angle + <int>x) % 48
+        if angle < 0:
+            angle += 48
+        u = bits.re[0][k] * bits.re[1][b] + bits.im[0][k] * bits.im[1][b]
+        v = bits.im[0][k] * bits.re[1][b] - bits.re[0][k] * bits.im[1][b]
+        turn_re += u * unit_re[angle] - v * unit_im[angle]
+        turn_im += u * unit_im[angle] + v * unit_re[angle]
+    size = sqrtf(turn_re * turn_re + turn_im * turn_im)
+    if size <= 0.0:
+        return
+    turn_re /= size
+    turn_im /= size
+    while True:                                         # the most doubtful first, so that it does not mislead the others
+        k = 2
+        for j in range(3, 10):
+            if bits.clear[j] < bits.clear[k]:
+                k = j
+        if bits.clear[k] >= doubt:
+            return
+        bits.clear[k] = doubt
+        as_is = _agreement(rx, bits, k, turn_re, turn_im)
+        bits.on[k] ^= 1
+        if _agreement(rx, bits, k, turn_re, turn_im) < as_is:
+            bits.on[k] ^= 1
 
 
 cdef int _judge(FskRx* rx) noexcept nogil:
     """A whole byte has been heard."""
+    cdef Bits bits
     cdef unsigned int base = rx.start - BEFORE
     cdef float bit = BIT + rx.drift * <float>0.1, first = BEFORE + rx.part + <float>0.5 * bit
-    cdef float moved = 0.0, t, v
+    cdef float moved = 0.0, gain, t, v, open = 0.0, least = 0.0
     cdef float level[2]
     cdef int heard[2]
-    cdef int k, i, again, value = 0
-    cdef bint on, stop = False
+    cdef int k, i, again, edges = 0, value = 0
     for again in range(2 if rx.count == 0 else 1):
-        moved = _place(rx, base, first, bit)
-        if rx.locked:
-            rx.drift += <float>0.12 * moved
-            moved *= <float>0.5
-        value = 0
+        if rx.locked:                                   # the clock's word against the edges', by their variances
+            moved = _place(rx, base, first, bit, 2.0, 2, &edges)
+            v = EDGE_VARIANCE / (edges + <float>0.01)
+            gain = rx.vague / (rx.vague + v)
+            rx.vague = gain * v + WANDER
+            rx.drift += <float>0.3 * gain * moved
+            moved *= gain
+        else:
+            moved = _place(rx, base, first, bit, 3.0, 3, &edges)
+            rx.vague = EDGE_VARIANCE / (edges + <float>0.01) + WANDER
         level[0] = level[1] = 0.0
         heard[0] = heard[1] = 0
         t = first + moved
-        for k in range(10):
-            on = _at(rx.weight, base, t) > 0.0
-            v = _at(&rx.mark[0] if on else &rx.space[0], base, t)
-            i = 0 if on else 1
-            level[i] += v
+        open = 0.0
+        bits.on[0] = 0
+        for k in range(1, 11):
+            v = _at(rx.weight, base, t)
+            i = 0 if v > 0.0 else 1
+            bits.on[k] = i
+            bits.clear[k] = fabsf(v)
+            if k == 1 or bits.clear[k] < least:
+                least = bits.clear[k]
+            open += bits.clear[k]
+            level[i] += _at(&rx.space[0] if i else &rx.mark[0], base, t)
             heard[i] += 1
-            if k == 9:
-                stop = on
-            elif k > 0 and on:
-                value |= 1 << (k - 1)
             t += bit
         for i in range(2):
             if heard[i] > 0:
@@ -203,13 +311,18 @@ cdef int _judge(FskRx* rx) noexcept nogil:
                 rx.weight[k] = rx.level[0] * rx.mark[k] - rx.level[1] * rx.space[k] - v
     if rx.tonal < BYTE_PURE * rx.energy:
         return _abandon(rx, SEARCH)
+    if least < DOUBT * open:
+        _review(rx, base, first + moved, bit, &bits, DOUBT * open)
+    for k in range(8):
+        if bits.on[2 + k] == 0:
+            value |= 1 << k
     rx.locked = 1
     t = first + moved - <float>0.5 * bit + 10 * bit     # where the next byte starts if nothing comes between
     i = <int>t
     rx.next = base + i
     rx.next_part = t - i
     rx.scan = base + <int>(t - <float>0.5 * bit)
-    return _take(rx, value, stop)
+    return _take(rx, value, bits.on[10] == 0)
 
 
 cdef bint _edge(FskRx* rx) noexcept nogil:
@@ -225,7 +338,7 @@ cdef bint _edge(FskRx* rx) noexcept nogil:
             if rx.locked:
                 apart = <int>(rx.start - rx.next)
                 t = apart + rx.part - rx.next_part
-                if t > <float>-2.5 and t < <float>2.5:
+                if t < <float>2.5:                      # no byte comes before the stop bit has ended
                     rx.start = rx.next
                     rx.part = rx.next_part
                 else:
@@ -237,7 +350,8 @@ cdef bint _edge(FskRx* rx) noexcept nogil:
 
 cdef int _advance(FskRx* rx) noexcept nogil:
     """Runs the bytes as far as the samples reach."""
-    cdef int result = 0, one
+    cdef int result = 0, one, k
+    cdef float sum
     while True:
         if rx.state == READY:
             if not _edge(rx):
@@ -245,10 +359,14 @@ cdef int _advance(FskRx* rx) noexcept nogil:
             rx.state = START
             rx.tonal = rx.energy = 0.0
         if rx.state == START:
-            if <int>(rx.head - rx.start) < 6:
+            if <int>(rx.head - rx.start) < 9:
                 return result
-            if _at(rx.weight, rx.start, rx.part + <float>0.5 * BIT) > 0.0:      # too short for a start bit
+            sum = 0.0
+            for k in range(2, 8):
+                sum += rx.weight[(rx.start + k) & MASK]
+            if sum > 0.0:                               # too short for a start bit
                 rx.state = READY
+                rx.locked = 0
                 rx.scan = rx.start + 4
                 continue
             rx.state = BYTE
@@ -260,27 +378,23 @@ cdef int _advance(FskRx* rx) noexcept nogil:
 
 
 cdef int _frame(FskRx* rx) noexcept nogil:
-    cdef float mark[8]
-    cdef float space[8]
-    cdef float weight[8]
-    cdef float re, im, power, energy
-    cdef int i, at = rx.head & MASK, low, result = 0
+    cdef int i, at = rx.head & MASK, end = at + FSK_FRAME - 1, low, result = 0
+    cdef int past = (end - FSK_FRAME) & MASK
+    cdef float* mark = &rx.mark[at]
+    cdef float* filter[4]
+    cdef float power, energy
     cdef bint pure, loud
-    re = rx.front.end_re
-    im = rx.front.end_im
-    fsk_front(&rx.front, wave[rx.tones], rx.input, mark, space)
-    low = fsk_weigh(weight, mark, space, rx.level[0], rx.level[1])
-    for i in range(FSK_FRAME):
-        rx.mark[at + i] = mark[i]
-        rx.space[at + i] = space[i]
-        rx.weight[at + i] = weight[i]
+    for i in range(4):
+        filter[i] = &rx.filter[i][at]
+    fsk_front(&rx.front, wave[rx.tones], rx.input, mark, &rx.space[at], filter)
+    low = fsk_weigh(&rx.weight[at], mark, &rx.space[at], rx.level[0], rx.level[1])
     rx.head += FSK_FRAME
     energy = rx.front.energy
     loud = energy > FLOOR
     power = mark[7] * mark[7]
     pure = loud and power > MARK_PURE * energy
     rx.energy += energy
-    rx.tonal += power + space[7] * space[7]
+    rx.tonal += power + rx.space[end] * rx.space[end]
     if rx.state == SEARCH:
         if low or not pure:
             rx.run = 0
@@ -288,8 +402,8 @@ cdef int _frame(FskRx* rx) noexcept nogil:
             return 0
         rx.run += 1
         if rx.run > 1:
-            rx.turn[0] += re * rx.front.end_re + im * rx.front.end_im
-            rx.turn[1] += re * rx.front.end_im - im * rx.front.end_re
+            rx.turn[0] += rx.filter[0][past] * rx.filter[0][end] + rx.filter[1][past] * rx.filter[1][end]
+            rx.turn[1] += rx.filter[0][past] * rx.filter[1][end] - rx.filter[1][past] * rx.filter[0][end]
         if rx.run < ARM_FRAMES:
             return 0
         rx.state = READY

@@ -14,7 +14,6 @@ typedef struct {
     float hp[2];              /* high-pass, transposed direct form */
     float y[16];              /* the last eight samples behind the high-pass, then the frame's */
     float mixed[4][16];       /* mark re, mark im, space re, space im */
-    float end_re, end_im;     /* mark filter at the frame's end */
     float energy;             /* of one bit at the frame's end: for a tone of amplitude a, a^2/2 * bit */
     int turn;                 /* place in the tables */
 } FskFront;
@@ -34,8 +33,8 @@ static inline vec4 fsk_bit_sum(const float *p)
 }
 
 /* `wave` holds four tables of FSK_TURN. mark[i] and space[i] are the amplitudes of the two tones over the bit that ends at sample i:
- * a * bit / 2 for a tone of amplitude a. */
-static inline void fsk_front(FskFront *f, const float *wave, const float *x, float *mark, float *space)
+ * a * bit / 2 for a tone of amplitude a; filter[0..3][i] are their parts: mark re, mark im, space re, space im. */
+static inline void fsk_front(FskFront *f, const float *wave, const float *x, float *mark, float *space, float *const filter[4])
 {
     float h0 = f->hp[0], h1 = f->hp[1];
     vec_store(f->y, vec_load(f->y + 8));
@@ -62,10 +61,10 @@ static inline void fsk_front(FskFront *f, const float *wave, const float *x, flo
         vec4 c = fsk_bit_sum(f->mixed[2] + 2 + i), d = fsk_bit_sum(f->mixed[3] + 2 + i);
         vec_store(mark + i, fsk_root(a * a + b * b));
         vec_store(space + i, fsk_root(c * c + d * d));
-        if (i == FSK_FRAME - 4) {
-            f->end_re = a[3];
-            f->end_im = b[3];
-        }
+        vec_store(filter[0] + i, a);
+        vec_store(filter[1] + i, b);
+        vec_store(filter[2] + i, c);
+        vec_store(filter[3] + i, d);
     }
     vec4 u = vec_load(f->y + 9), v = vec_load(f->y + 12);      /* samples 9 to 15; the 12th once, the outer two less */
     u[0] *= 0.91287093f;                                       /* root of 5/6 */
