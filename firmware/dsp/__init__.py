@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from firmware.dsp.echo import EchoCanceller
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
     from firmware.dsp.jitter import JitterBuffer
+    from firmware.dsp.learner import LearnedTone, ToneLearner
     from firmware.dsp.resample import Resampler
     from firmware.dsp.stretch import TimeScaler
     from firmware.dsp.tone import ToneDetector, ToneGenerator
@@ -31,10 +32,12 @@ _HOME = {
     "EchoCanceller": "echo",
     "FskTransmitter": "fsk",
     "JitterBuffer": "jitter",
+    "LearnedTone": "learner",
     "Resampler": "resample",
     "TimeScaler": "stretch",
     "ToneDetector": "tone",
     "ToneGenerator": "tone",
+    "ToneLearner": "learner",
     "VoiceCodec": "codec",
 }
 
@@ -48,10 +51,12 @@ __all__ = [
     "EchoCanceller",
     "FskTransmitter",
     "JitterBuffer",
+    "LearnedTone",
     "Resampler",
     "TimeScaler",
     "ToneDetector",
     "ToneGenerator",
+    "ToneLearner",
     "VoiceCodec",
 ]
 

@@ -22,7 +22,7 @@ frame of the one and the first of the other.
 Cadence: phases must be within +-15 % of nominal and within 10 % of the same phase of the first cycle, levels within 4 dB of those of
 the first burst (7 dB where the frequency differs) and frequencies within 1 %; special information tones may be 50 Hz and 21 % off (E.180). A burst that decays like a struck note is none. The pause
 that ends a cycle counts when 85 % of it has passed. TONE_HEARD is raised once, at the wanted cycle; TONE_STOPPED when the pattern
-breaks. Confidence grows with the cycles and falls with impurity and with departures from nominal lengths and equal levels.
+breaks. Confidence grows with the bursts and falls with impurity and with departures from nominal lengths and equal levels.
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes.
 """
 
@@ -342,9 +342,9 @@ cdef bint _burst_fits(ToneTrack* t, double ms) noexcept nogil:
 
 
 cdef void _judge(ToneTrack* t) noexcept nogil:
-    """Confidence from what has been seen: half the doubt goes with each cycle (0.5 s of a continuous tone)."""
+    """Confidence from what has been seen: half the doubt goes with each burst (0.5 s of a continuous tone)."""
     cdef float doubt = 1.0, quality
-    cdef int i, n = t.cycles if t.nphases else t.cycles // 5
+    cdef int i, n = t.purity_count if t.nphases else t.cycles // 5
     for i in range(n if n < 12 else 12):
         doubt *= <float>0.5
     t.purity = t.purity_sum / t.purity_count if t.purity_count else <float>0.0

@@ -38,7 +38,9 @@ MAX_DIAL: Final = 60                      # keys of one dial string
 DIAL_CHARACTERS: Final = frozenset("0123456789*#ABCDpw,")
 OFF_HOOK: Final = frozenset(("ANSWERING", "SEIZING", "WAIT_DIAL_TONE", "DIALLING", "WAIT_ANSWER", "TALKING"))
 
-RELEASE_KINDS: Final = {"busy": "busy-tone", "congestion": "congestion-tone", "unobtainable": "congestion-tone", "sit": "congestion-tone", "dial": "dial-tone"}
+RELEASE_KINDS: Final = {
+    "busy": "busy-tone", "congestion": "congestion-tone", "unobtainable": "congestion-tone", "sit": "congestion-tone", "dial": "dial-tone",
+}
 
 
 class FxoState(MachineState):
