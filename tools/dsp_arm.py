@@ -1,7 +1,7 @@
 """Compiles our signal modules for armhf: the C that Cython made for this machine, with setup.py's own flags, by the cross compiler.
 
 Called by `tools/dsp_arm.sh build` as `dsp_arm.py SYSROOT SITE VERSION`. SITE becomes a folder to put first on PYTHONPATH. A module is
-compiled again when its C, a header of firmware/dsp or the flags changed.
+compiled again when its C, a header it includes or the flags changed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +20,12 @@ COMPILER = "arm-linux-gnueabihf-gcc"
 TARGET = ["-march=armv7-a", "-mfloat-abi=hard", "-mthumb"]
 
 
-def newest(paths: list[Path]) -> float:
-    return max(path.stat().st_mtime for path in paths)
+def newest(rules: Path) -> float:
+    """When the youngest file changed that the compiler named in its dependency file; infinity without one."""
+    if not rules.exists():
+        return float("inf")
+    paths = [Path(word) for word in rules.read_text(encoding="utf-8").split(":", 1)[1].replace("\\\n", " ").split()]
+    return max((path.stat().st_mtime if path.exists() else float("inf") for path in paths), default=float("inf"))
 
 
 def modules() -> list[tuple[str, list[str]]]:
@@ -52,16 +57,16 @@ def compile_module(name: str, libraries: list[str], root: Path, site: Path, vers
                f"-idirafter{root}/usr/include/{triplet}"]
     link = [f"-L{root}/usr/lib/{triplet}", "-Wl,--allow-shlib-undefined", *(f"-l{library}" for library in libraries)]
     command = [COMPILER, *flags(), "-w", "-DNDEBUG", "-fPIC", "-shared", *include, str(source(name)), "-o", f"{target}.part", *link]
-    stamp = target.with_suffix(".flags")
+    rules, stamp = target.with_suffix(".d"), target.with_suffix(".flags")
     key = hashlib.sha256(" ".join(command).encode()).hexdigest()
-    wanted = newest([source(name), *(TOP / "firmware/dsp").glob("*.h")])
-    if target.exists() and target.stat().st_mtime >= wanted and stamp.exists() and stamp.read_text() == key:
+    if target.exists() and stamp.exists() and stamp.read_text() == key and target.stat().st_mtime >= newest(rules):
         return ""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    began = time.time()
+    done = subprocess.run([*command, "-MMD", "-MF", str(rules)], capture_output=True, text=True, check=False)
     if done.returncode:
         return f"{name}:\n{done.stderr}"
     Path(f"{target}.part").replace(target)
-    os.utime(target, (wanted, wanted) if target.stat().st_mtime < wanted else None)
+    os.utime(target, (began, began))  # what changed while it was compiled is younger
     stamp.write_text(key)
     return ""
 

@@ -67,6 +67,7 @@ run() {
     local python
     python=$(ls "$root"/usr/bin/python3.* 2>/dev/null | head -n 1)
     [ -x "$python" ] || fail "build/armhf is missing; 'tools/dsp_arm.sh build' makes it"
+    unset PYTHONDONTWRITEBYTECODE
     export PYTHONHOME=$root/usr PYTHONPATH=$arm/site:$top PYTHONPYCACHEPREFIX=$arm/pycache
     exec qemu-arm -cpu cortex-a15 -L "$root" "$python" -P -S "$@"
 }

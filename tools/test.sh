@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# All tests in stages: lint; the parts; the whole product in virtual time, both in parallel; then what needs the wall clock, alone.
+# All tests in stages: lint; the parts; the signal blocks, on ARM too; the whole product in virtual time, these in parallel; then what
+# needs the wall clock, alone.
 # `tools/test.sh STAGE...` runs only these stages. Each stage has a time limit; the logs stay in build/test.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-[ $# -gt 0 ] || set -- lint fast virtual realtime
+[ $# -gt 0 ] || set -- lint fast dsp virtual realtime
 export PYTHONDONTWRITEBYTECODE=1
 export BRANCHPBX_SEED=${BRANCHPBX_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 mkdir -p build/test
 summary=() failed=0 began=$SECONDS
 
-limit_of() { case $1 in lint) echo 120 ;; fast) echo 240 ;; virtual) echo 420 ;; realtime) echo 600 ;; esac; }
+limit_of() { case $1 in lint) echo 120 ;; fast) echo 240 ;; dsp) echo 360 ;; virtual) echo 420 ;; realtime) echo 600 ;; esac; }
 
 lint() {
     local fault=0
@@ -22,10 +23,12 @@ lint() {
 stage() {
     case $1 in
         lint) lint ;;
-        fast) timeout --kill-after=10 "$(limit_of fast)" "$python" -m pytest -q -n 2 -m "not e2e" tests ;;
+        fast) timeout --kill-after=10 "$(limit_of fast)" "$python" -m pytest -q -n 2 -m "not e2e" --ignore tests/dsp tests ;;
+        # Loaded file by file, so that one process builds for ARM while the other runs what needs no ARM.
+        dsp) timeout --kill-after=10 "$(limit_of dsp)" "$python" -m pytest -q -n 2 --dist loadfile --durations=8 tests/dsp ;;
         virtual) timeout --kill-after=30 "$(limit_of virtual)" "$python" -m pytest -q -n 2 --dist loadfile --durations=8 -m "e2e and not realtime" tests ;;
         realtime) timeout --kill-after=30 "$(limit_of realtime)" "$python" -m pytest -q -p no:xdist --durations=8 -m "e2e and realtime" tests ;;
-        *) echo "test: stage '$1' is unknown; stages are lint fast virtual realtime" >&2; exit 2 ;;
+        *) echo "test: stage '$1' is unknown; stages are lint fast dsp virtual realtime" >&2; exit 2 ;;
     esac
 }
 
