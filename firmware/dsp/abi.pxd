@@ -5,13 +5,14 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 cdef extern from "ring_segment.h" nogil:
     enum:
         RING_MAGIC, RING_VERSION, RING_COMMANDS, RING_EVENTS, RING_EVENT_RESERVE, RING_PROCESSES, RING_BODY, RING_PAYLOAD, RING_NAME
-        RING_TAG, RING_CLIPS, RING_STAGE, RING_DIGITS, LANE_EVENTS
+        GAUGE_PORTS, GAUGE_LINES, GAUGE_TAPS, RING_TAG, RING_CLIPS, RING_STAGE, RING_DIGITS, LANE_EVENTS
         CMD_OPEN_RTP, CMD_UPDATE_RTP, CMD_OPEN_LINE, CMD_CLOSE, CMD_JOIN, CMD_LEAVE, CMD_RELAY, CMD_UNRELAY, CMD_PLAY, CMD_TONE
         CMD_STOP, CMD_DTMF, CMD_STAGE, CMD_FSK, CMD_DETECT, CMD_DETECT_TONE, CMD_MUTE_DIGITS, CMD_RECORD, CMD_STOP_RECORD, CMD_DRIVE
-        CMD_WATCH, CMD_SNAPSHOT
+        CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL
+        MEASURE_LEVELS, MEASURE_ACTIVITY, ECHO_FILTER_NONE, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD
         EVT_DONE, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD
         EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY
-        EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP
+        EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER
         FAIL_PORT, FAIL_RANGE, FAIL_STATE, FAIL_TYPE, FAIL_CLIP, FAIL_LOST, FAIL_ROOM
 
     ctypedef struct ring_command:
@@ -34,6 +35,7 @@ cdef extern from "ring_segment.h" nogil:
         char tag[48]
 
     ctypedef struct body_line:
+        uint64_t line
         float rx_gain, tx_gain
         uint16_t echo_tail_ms
         char tag[48]
@@ -41,6 +43,14 @@ cdef extern from "ring_segment.h" nogil:
     ctypedef struct body_join:
         uint16_t bridge
         uint8_t hear, speak
+        int16_t whisper
+
+    ctypedef struct body_measure:
+        uint8_t levels, activity
+
+    ctypedef struct body_agc:
+        float target_dbm0, most_db
+        uint8_t on
 
     ctypedef struct body_relay:
         uint16_t peer
@@ -129,6 +139,12 @@ cdef extern from "ring_segment.h" nogil:
     ctypedef struct pay_recorded:
         int64_t token, samples, lost
 
+    ctypedef struct pay_activity:
+        int64_t start_at
+        float level_dbm0
+        int32_t overlap_ms
+        uint8_t talking
+
     ctypedef struct pay_line:
         float value
         int32_t on
@@ -137,10 +153,33 @@ cdef extern from "ring_segment.h" nogil:
         int64_t recording_token, player_token
         uint32_t remote_ip, recording_file, rx_packets, tx_packets, lost, late, foreign, malformed, drive
         float volts
-        int16_t bridge, relay, law, payload_type, dtmf_type
+        int16_t bridge, relay, law, payload_type, dtmf_type, whisper
         uint16_t remote_port, local_port, ptime_ms
-        uint8_t rtp, hear, speak, relaying, send, receive, watched, recording, battery, reversed, flowing, closed, ringing, open, playing
+        uint8_t rtp, hear, speak, relaying, send, receive, watched, recording, battery, reversed, flowing, closed, ringing, open, playing, clear
         char tag[48]
+
+    ctypedef struct port_gauge:
+        uint32_t turn, measured
+        uint64_t tick
+        float in_dbm0, in_peak_dbm0, out_dbm0, out_peak_dbm0
+        uint32_t in_clipped, out_clipped
+        float agc_db, erl_db, erle_db, noise_dbm0
+        int32_t delay_ms
+        uint8_t canceller, converged, disabled, mode, clear, talking, far_talking
+        float echo_db, echo_worst_db
+        uint32_t words, words_audible, words_masked
+        int64_t talk_ms, far_ms, overlap_ms
+
+    ctypedef struct echo_memory:
+        uint32_t turn, taps, rate, depth
+        uint64_t line, tick
+        float erl_db, erle_db
+        float tap[1280]
+
+    ctypedef struct gauge_records "gauges":
+        port_gauge port[128]
+        echo_memory learned[16]
+        echo_memory offered[16]
 
     ctypedef struct ring_segment:
         uint32_t magic, version, size, commands, events
@@ -155,6 +194,7 @@ cdef extern from "ring_segment.h" nogil:
         uint64_t heartbeat_ns[8]
         ring_command command[1024]
         ring_event event[4096]
+        gauge_records gauges
 
     ctypedef struct event_lane:
         uint64_t head, tail, lost
@@ -175,6 +215,9 @@ cdef extern from "ring_segment.h" nogil:
     void futex_wait32(uint32_t* p, uint32_t seen, int64_t wait_ns)
     void futex_wake32(uint32_t* p)
     void sleep_until_ns(uint64_t at)
+    void turn_begin(uint32_t* turn)
+    void turn_end(uint32_t* turn)
+    int turn_copy(void* to, const void* from_, size_t size)
     int ring_post(ring_segment* s, const ring_event* e, int droppable)
     int lane_push(event_lane* q, const ring_event* e)
     ring_event* lane_peek(event_lane* q)

@@ -13,14 +13,15 @@ COMMANDS = {
     "leave": CMD_LEAVE, "relay": CMD_RELAY, "unrelay": CMD_UNRELAY, "play": CMD_PLAY, "tone": CMD_TONE, "stop": CMD_STOP,
     "dtmf": CMD_DTMF, "stage": CMD_STAGE, "fsk": CMD_FSK, "detect": CMD_DETECT, "detect_tone": CMD_DETECT_TONE,
     "mute_digits": CMD_MUTE_DIGITS, "record": CMD_RECORD, "stop_record": CMD_STOP_RECORD, "drive": CMD_DRIVE, "watch": CMD_WATCH,
-    "snapshot": CMD_SNAPSHOT,
+    "snapshot": CMD_SNAPSHOT, "measure": CMD_MEASURE, "agc": CMD_AGC, "clear_channel": CMD_CLEAR_CHANNEL,
 }
 EVENTS = {
     EVT_DONE: "done", EVT_FAILED: "failed", EVT_EPOCH: "epoch", EVT_PORT: "port", EVT_DIGIT: "digit", EVT_PLAYED: "played",
     EVT_DTMF_SENT: "dtmf_sent", EVT_FSK_SENT: "fsk_sent", EVT_FSK_MESSAGE: "fsk_message", EVT_TONE_HEARD: "tone_heard",
     EVT_TONE_STOPPED: "tone_stopped", EVT_VOICE: "voice", EVT_RTP_STARTED: "rtp_started", EVT_RTP_SILENT: "rtp_silent",
     EVT_RECORDED: "recorded", EVT_RING_BURST: "ring_burst", EVT_BATTERY: "battery", EVT_POLARITY: "polarity",
-    EVT_LOOP_CURRENT: "loop_current", EVT_LOOP: "loop", EVT_RING_TRIP: "ring_trip",
+    EVT_LOOP_CURRENT: "loop_current", EVT_LOOP: "loop", EVT_RING_TRIP: "ring_trip", EVT_ACTIVITY: "activity",
+    EVT_ECHO_FILTER: "echo_filter",
 }
 FAILURES = {
     FAIL_PORT: "no such port, or it is not open", FAIL_RANGE: "a value is out of range", FAIL_STATE: "not possible in the port's state",
@@ -66,10 +67,11 @@ def pack_rtp(int remote_ip_high, int remote_ip_low, remote_port, law, payload_ty
     return (<char*>&b)[:sizeof(b)]
 
 
-def pack_line(echo_tail_ms, rx_gain, tx_gain, str tag):
-    """Body of open_line; gains are linear factors, echo_tail_ms 0 = no canceller."""
+def pack_line(echo_tail_ms, rx_gain, tx_gain, str tag, uint64_t line=0):
+    """Body of open_line; gains are linear factors, echo_tail_ms 0 = no canceller; `line`: identity of its echo filter, 0 = none."""
     cdef body_line b
     memset(&b, 0, sizeof(b))
+    b.line = line
     b.echo_tail_ms = _within("echo_tail_ms", echo_tail_ms, 0, 128)
     b.rx_gain = _within("rx gain", rx_gain, 0.0, 16.0)
     b.tx_gain = _within("tx gain", tx_gain, 0.0, 16.0)
@@ -77,13 +79,14 @@ def pack_line(echo_tail_ms, rx_gain, tx_gain, str tag):
     return (<char*>&b)[:sizeof(b)]
 
 
-def pack_join(bridge, bint hear, bint speak):
-    """Body of join."""
+def pack_join(bridge, bint hear, bint speak, whisper=-1):
+    """Body of join; `whisper`: the port that alone hears this one, -1 = all do."""
     cdef body_join b
     memset(&b, 0, sizeof(b))
     b.bridge = _within("bridge", bridge, 0, 63)
     b.hear = hear
     b.speak = speak
+    b.whisper = _within("port whispered to", whisper, -1, 127)
     return (<char*>&b)[:sizeof(b)]
 
 
@@ -197,9 +200,28 @@ def pack_detect(bint digits, fsk, bint voice, tones):
 
 
 def pack_flag(bint on):
-    """Body of mute_digits."""
+    """Body of mute_digits and clear_channel."""
     cdef body_flag b
     b.on = on
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_measure(bint levels, bint activity):
+    """Body of measure."""
+    cdef body_measure b
+    memset(&b, 0, sizeof(b))
+    b.levels = levels
+    b.activity = activity
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_agc(bint on, target_dbm0, most_db):
+    """Body of agc."""
+    cdef body_agc b
+    memset(&b, 0, sizeof(b))
+    b.on = on
+    b.target_dbm0 = _within("target_dbm0", target_dbm0, -40.0, -6.0)
+    b.most_db = _within("most_db", most_db, 0.0, 20.0)
     return (<char*>&b)[:sizeof(b)]
 
 
@@ -240,16 +262,19 @@ cdef object unpack(const ring_event* e):
                 (<const pay_tone*>p).confidence, (<const pay_tone*>p).level_dbm0)
     if t == EVT_RECORDED:                                       # (token, samples, lost)
         return (<const pay_recorded*>p).token, (<const pay_recorded*>p).samples, (<const pay_recorded*>p).lost
+    if t == EVT_ACTIVITY:                                       # (talking, start_at, level, overlap_ms)
+        return (bool((<const pay_activity*>p).talking), (<const pay_activity*>p).start_at, (<const pay_activity*>p).level_dbm0,
+                (<const pay_activity*>p).overlap_ms)
     if t == EVT_PORT:
         return unpack_port(<const pay_port*>p)
-    return (<const pay_line*>p).on, (<const pay_line*>p).value  # voice, RTP and line facts: (on or ms, value)
+    return (<const pay_line*>p).on, (<const pay_line*>p).value  # voice, RTP, line facts, echo filter: (on, ms or outcome; value)
 
 
 cdef dict unpack_port(const pay_port* s):
     cdef uint32_t ip = s.remote_ip
     return {
         "kind": "rtp" if s.rtp else "tdm", "tag": _string(s.tag, RING_TAG), "open": bool(s.open), "bridge": s.bridge, "hear": bool(s.hear),
-        "speak": bool(s.speak), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
+        "speak": bool(s.speak), "whisper": s.whisper if s.whisper >= 0 else None, "clear": bool(s.clear), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
         "remote": (f"{ip >> 24}.{(ip >> 16) & 255}.{(ip >> 8) & 255}.{ip & 255}", s.remote_port) if ip else None,
         "law": s.law, "payload_type": s.payload_type, "dtmf_type": s.dtmf_type if s.dtmf_type >= 0 else None, "ptime_ms": s.ptime_ms,
         "send": bool(s.send), "receive": bool(s.receive), "recording": s.recording_token if s.recording else None,

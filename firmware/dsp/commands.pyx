@@ -9,11 +9,14 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
+from firmware.dsp.agc cimport agc_init
 from firmware.dsp.detect cimport detect_reset
 from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_gen_init
-from firmware.dsp.echo cimport echo_reset
+from firmware.dsp.echo cimport ECHO_BYPASS, ECHO_NORMAL, echo_reset, echo_set_mode
 from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init
+from firmware.dsp.gauge cimport gauge_start, learned_keep, learned_use
+from firmware.dsp.highpass cimport highpass_init
 from firmware.dsp.jitter cimport jitter_init, jitter_restart
 from firmware.dsp.mixer cimport relay_end
 from firmware.dsp.player cimport player_end
@@ -47,6 +50,8 @@ cdef void port_close(EngineState* e, Port* p) noexcept nogil:
     _unrelay(e, p)
     player_end(e, p, 0, 0)
     recorder_stop(e, p)
+    learned_keep(e, p)
+    gauge_start(e, p, 0, 0)
     p.bridge = -1
     p.open = 0
     detect_reset(p)
@@ -66,6 +71,19 @@ cdef void shut_all(EngineState* e) noexcept nogil:
             e.seam.drive(e, i, LINE_ON_HOOK)
         elif e.line[i].kind == SCAN_FXS:
             e.seam.drive(e, i, FEED_ACTIVE)
+
+
+cdef void _fresh(Port* p) noexcept nogil:
+    """A port as it is when it opens."""
+    p.bridge = -1
+    p.whisper = -1
+    p.relay = -1
+    p.recorder = -1
+    p.player.kind = PLAYER_IDLE
+    p.clear = 0
+    p.agc_on = 0
+    p.measure = 0
+    detect_reset(p)
 
 
 cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) noexcept nogil:
@@ -127,11 +145,7 @@ cdef int _open_rtp(EngineState* e, Port* p, const body_rtp* b, int update) noexc
     code = _configure_rtp(e, p, b, not update)
     if code == 0 and not update:
         p.open = 1
-        p.bridge = -1
-        p.relay = -1
-        p.recorder = -1
-        p.player.kind = PLAYER_IDLE
-        detect_reset(p)
+        _fresh(p)
         _sync_keys(p)
     return code
 
@@ -143,18 +157,22 @@ cdef int _open_line(EngineState* e, Port* p, const body_line* b) noexcept nogil:
     if not (0 <= b.rx_gain <= 16 and 0 <= b.tx_gain <= 16) or want > 128:
         return FAIL_RANGE
     if not p.open:
-        detect_reset(p)
-        p.bridge = -1
-        p.relay = -1
-        p.recorder = -1
-        p.player.kind = PLAYER_IDLE
+        _fresh(p)
         memset(p.sent, 0, sizeof(p.sent))
+        memset(p.sent_power, 0, sizeof(p.sent_power))
+        highpass_init(&p.captured_high, 8000)
+        highpass_init(&p.reference_high, 8000)
+    else:
+        learned_keep(e, p)
     p.rx_gain = b.rx_gain
     p.tx_gain = b.tx_gain
     i = 0 if want <= 16 else (1 if want <= 32 else (2 if want <= 64 else 3))
     p.echo = p.echoes[i] if want else NULL
+    p.line = b.line
     if p.echo != NULL:
         echo_reset(p.echo)
+        echo_set_mode(p.echo, ECHO_BYPASS if p.clear else ECHO_NORMAL)
+    learned_use(e, p)
     memcpy(p.tag, b.tag, RING_TAG)
     p.tag[RING_TAG - 1] = 0
     p.open = 1
@@ -302,6 +320,8 @@ cdef void _snapshot(EngineState* e) noexcept nogil:
         s.relay = p.relay
         s.hear = p.hear
         s.speak = p.speak
+        s.whisper = p.whisper
+        s.clear = p.clear
         s.relaying = p.relaying
         s.playing = p.player.kind != PLAYER_IDLE
         s.player_token = p.player.token
@@ -362,11 +382,12 @@ cdef int _relay(EngineState* e, Port* p, int peer) noexcept nogil:
 
 
 cdef int _join(EngineState* e, Port* p, const body_join* b) noexcept nogil:
-    if b.bridge >= BRIDGES:
+    if b.bridge >= BRIDGES or b.whisper < -1 or b.whisper >= PORTS or b.whisper == p.id:
         return FAIL_RANGE
     p.bridge = b.bridge
     p.hear = b.hear != 0
-    p.speak = b.speak != 0
+    p.speak = b.speak != 0 and b.whisper < 0
+    p.whisper = b.whisper
     return 0
 
 
@@ -387,6 +408,28 @@ cdef int _watch(EngineState* e, int slot, uint32_t kind) noexcept nogil:
         n.loop_raw = n.flow_raw = n.sign = 0
         storei32(&n.kind, kind)
     return 0
+
+
+cdef int _agc(Port* p, const body_agc* b) noexcept nogil:
+    if not b.on:
+        p.agc_on = 0
+        return 0
+    if agc_init(&p.agc, 8000, b.target_dbm0, b.most_db):
+        return FAIL_RANGE
+    p.agc_on = 1
+    return 0
+
+
+cdef void _clear(Port* p, int on) noexcept nogil:
+    """Fax and modems: nothing may touch the samples, and a canceller must not learn from them."""
+    p.clear = on
+    if p.echo != NULL:
+        echo_set_mode(p.echo, ECHO_BYPASS if on else ECHO_NORMAL)
+
+
+cdef int _asks(int t, const void* b) noexcept nogil:
+    """Whether a switch is to be turned on."""
+    return (<const body_agc*>b).on if t == CMD_AGC else (<const body_flag*>b).on
 
 
 cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
@@ -416,10 +459,11 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
         return 0
     if t == CMD_WATCH:
         return _watch(e, c.port, (<const body_word*>b).code)
-    if t < CMD_JOIN or t > CMD_STOP_RECORD:
+    if (t < CMD_JOIN or t > CMD_STOP_RECORD) and (t < CMD_MEASURE or t > CMD_CLEAR_CHANNEL):
         return FAIL_TYPE
     if not p.open:
-        if t == CMD_LEAVE or t == CMD_UNRELAY or t == CMD_STOP or t == CMD_STOP_RECORD or (t == CMD_MUTE_DIGITS and not (<const body_flag*>b).on):
+        if t == CMD_LEAVE or t == CMD_UNRELAY or t == CMD_STOP or t == CMD_STOP_RECORD or t == CMD_MEASURE or (
+                (t == CMD_MUTE_DIGITS or t == CMD_CLEAR_CHANNEL or t == CMD_AGC) and not _asks(t, b)):
             return 0            # nothing to end
         if p.rtp != NULL:
             return FAIL_STATE
@@ -430,6 +474,7 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
         return _join(e, p, <const body_join*>b)
     if t == CMD_LEAVE:
         p.bridge = -1
+        p.whisper = -1
     elif t == CMD_RELAY:
         return _relay(e, p, (<const body_relay*>b).peer)
     elif t == CMD_UNRELAY:
@@ -460,6 +505,12 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
             return FAIL_STATE
         if not recorder_start(e, p, (<const body_record*>b).file, (<const body_record*>b).token):
             return FAIL_ROOM
+    elif t == CMD_MEASURE:
+        gauge_start(e, p, (<const body_measure*>b).levels, (<const body_measure*>b).activity)
+    elif t == CMD_AGC:
+        return _agc(p, <const body_agc*>b)
+    elif t == CMD_CLEAR_CHANNEL:
+        _clear(p, (<const body_flag*>b).on != 0)
     elif t == CMD_STOP_RECORD:
         recorder_stop(e, p)
     return 0

@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 from firmware.dsp.abi cimport *
 from firmware.dsp.dtmf cimport DTMF_END, DTMF_START, DtmfHit, dtmf_det_feed, dtmf_det_init
 from firmware.dsp.emit cimport emit, tick_ms
+from firmware.dsp.gauge cimport own_power
 from firmware.dsp.fsk cimport fsk_rx_feed
 from firmware.dsp.player cimport player_digit
 from firmware.dsp.state cimport *
@@ -22,7 +23,6 @@ from firmware.dsp.tone cimport TONE_HEARD, TONE_STOPPED, tone_age_ms, tone_front
 
 cdef enum:
     VOICE_LEAST = 16300         # mean square of -42 dBm0: (22750 / sqrt 2)^2 / 10^4.2
-    OWN_BLOCKS = 13             # echo comes back within this many blocks
     MUTE_TAIL = 2               # blocks
 
 
@@ -60,23 +60,6 @@ cdef void _digits(EngineState* e, Port* p) noexcept nogil:
         p.dtmf_muting = 0
 
 
-cdef float _own_power(EngineState* e, Port* p) noexcept nogil:
-    """Loudest block (mean square) that the line played of late: what may come back as echo."""
-    cdef short* sent
-    cdef float power, most = 0
-    cdef int back, i
-    if p.echo == NULL:
-        return 0
-    for back in range(OWN_BLOCKS if e.depth + OWN_BLOCKS <= WORLD_BLOCKS else 1):
-        sent = p.sent[(e.tick - e.depth - back) % WORLD_BLOCKS]
-        power = 0
-        for i in range(0, BLOCK, 2):
-            power += <float>sent[i] * sent[i]
-        if power > most:
-            most = power
-    return most / (BLOCK // 2)
-
-
 cdef void _voice(EngineState* e, Port* p) noexcept nogil:
     cdef Voice* v = &p.voice
     cdef pay_line d
@@ -84,7 +67,7 @@ cdef void _voice(EngineState* e, Port* p) noexcept nogil:
     cdef int i
     for i in range(BLOCK):
         power += <float>p.heard[i] * p.heard[i]
-    if power / BLOCK < <float>0.25 * _own_power(e, p):
+    if power / BLOCK < <float>0.25 * own_power(e, p):
         power = v.floor * BLOCK
     v.level += (power / BLOCK - v.level) * <float>0.2
     if v.level < v.floor or v.floor <= 0:

@@ -22,6 +22,7 @@ from firmware.dsp.abi cimport *
 from firmware.dsp.commands cimport refuse_commands, run_commands, shut_all
 from firmware.dsp.echo cimport echo_free, echo_new, echo_reset
 from firmware.dsp.emit cimport emit, tick_ms
+from firmware.dsp.gauge cimport learned_use
 from firmware.dsp.mixer cimport mixer_tick
 from firmware.dsp.recorder cimport recorder_work
 from firmware.dsp.ring cimport RingSegment
@@ -146,6 +147,8 @@ cdef void _align(EngineState* e) noexcept nogil:
     for i in range(TDM_PORTS):
         if e.port[i].echo != NULL:
             echo_reset(e.port[i].echo)
+            if e.port[i].open:
+                learned_use(e, &e.port[i])
 
 
 cdef void _dead_man(EngineState* e) noexcept nogil:
@@ -342,7 +345,7 @@ cdef class Engine:
         for i in range(PORTS):
             p = &e.port[i]
             p.id = i
-            p.bridge = p.relay = p.recorder = -1
+            p.bridge = p.relay = p.recorder = p.whisper = -1
             p.rx_gain = p.tx_gain = 1.0
             if i < TDM_PORTS:
                 e.line[i].battery = e.line[i].battery_raw = e.line[i].polarity_raw = 2

@@ -3,13 +3,13 @@
 
 Theory of operation
 -------------------
-A port's telephone is *heard* (line: canceller and gain; RTP: jitter buffer), passes the detectors, and what it may *say* to its
+A port's telephone is *heard* (line: high-pass, canceller, gain; RTP: jitter buffer), passes the detectors and the gain control, and what it may *say* to its
 bridge is added to the bridge's sum. What goes *out* to a telephone is the sum without its own part, plus its player, saturated
-once at the end. `mute_digits` keeps in-band keys from the bridge; keys of RFC 4733 never enter a bridge by themselves, because core
+once at the end. A port that whispers is heard by one port of its bridge only. A clear channel is left as it is: no filter, canceller, gain or muting. `mute_digits` keeps in-band keys from the bridge; keys of RFC 4733 never enter a bridge by themselves, because core
 passes them on. Between the two ports of a relay all keys travel like audio: RFC 4733 packets are forwarded, and while the pair is
 mixed a key that came as RFC 4733 becomes a DTMF tone.
 Echo reference: what we play in tick n reaches the wire in block n + depth, so the canceller's reference for the capture of
-tick n is the playback of tick n - depth.
+tick n is the playback of tick n - depth. Both pass the same high-pass, so the canceller sees the line's own path.
 Relay: two RTP ports paired by core are forwarded on arrival as long as neither has a player, a recorder or a detector that
 needs samples, their codecs agree, and no third port is in their bridge; otherwise they are mixed here. The pair need not be
 in a bridge: mixed, it behaves as a bridge of two. A port relayed to itself is a loop: its telephone hears itself. Each tick decides anew (two comparisons), and a change loses at most the
@@ -20,10 +20,14 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
+from firmware.dsp.activity cimport frame_power
+from firmware.dsp.agc cimport agc_run
 from firmware.dsp.detect cimport detect_block
 from firmware.dsp.dtmf cimport dtmf_gen_fill, dtmf_gen_init
 from firmware.dsp.echo cimport echo_process
 from firmware.dsp.emit cimport emit, emit_lossy, tick_ms
+from firmware.dsp.gauge cimport echo_power, gauge_block
+from firmware.dsp.highpass cimport highpass_run
 from firmware.dsp.jitter cimport jitter_get, jitter_restart
 from firmware.dsp.player cimport player_digit, player_fill, player_keys
 from firmware.dsp.recorder cimport recorder_push
@@ -47,7 +51,7 @@ cdef void _gain(short* x, float gain) noexcept nogil:
 
 cdef int _bare(Port* p) noexcept nogil:
     """Nothing on this port needs its samples."""
-    return (p.player.kind == PLAYER_IDLE and p.recorder < 0 and p.tones == 0 and p.fsk == 0 and not p.voice.on
+    return (p.player.kind == PLAYER_IDLE and p.recorder < 0 and p.tones == 0 and p.fsk == 0 and not p.voice.on and not p.agc_on and not p.measure
             and p.rtp.receive and p.rtp.send and (p.rtp.dtmf_type >= 0 or not p.digits))
 
 
@@ -123,12 +127,18 @@ cdef int _may_send(EngineState* e, RtpPort* r) noexcept nogil:
 
 cdef void _hear_line(EngineState* e, Port* p) noexcept nogil:
     cdef short raw[80]
-    cdef int depth = <int>e.depth
+    cdef short reference[80]
+    cdef short* sent = p.sent[(e.tick - e.depth) % WORLD_BLOCKS]
+    e.seam.capture(e, p.id, raw)
+    if p.clear:
+        memcpy(p.heard, raw, sizeof(p.heard))
+        return
+    highpass_run(&p.captured_high, raw, raw, BLOCK)
+    highpass_run(&p.reference_high, sent, reference, BLOCK)
     if p.echo == NULL or p.relay == p.id:      # in a loop the canceller would take the voice for its own echo
-        e.seam.capture(e, p.id, p.heard)
+        memcpy(p.heard, raw, sizeof(p.heard))
     else:
-        e.seam.capture(e, p.id, raw)
-        echo_process(p.echo, p.sent[(e.tick - depth) % WORLD_BLOCKS], raw, p.heard, BLOCK)
+        echo_process(p.echo, reference, raw, p.heard, BLOCK)
     _gain(p.heard, p.rx_gain)
 
 
@@ -195,12 +205,27 @@ cdef void _hear(EngineState* e, Port* p) noexcept nogil:
         _hear_rtp(e, p)
     if not p.relaying:
         detect_block(e, p)
-    if p.mute_digits and p.dtmf_muting and p.bridge >= 0:
+    if p.mute_digits and p.dtmf_muting and p.bridge >= 0 and not p.clear:
         memset(p.say, 0, sizeof(p.say))
+    elif p.agc_on and not p.clear:
+        agc_run(&p.agc, p.heard, p.say, BLOCK, echo_power(e, p))
     else:
         memcpy(p.say, p.heard, sizeof(p.say))
     if p.rtp != NULL:
         _keys(e, p)
+
+
+cdef void _whisper(EngineState* e, Port* p) noexcept nogil:
+    """What the port says goes to one other member of its bridge."""
+    cdef Port* to = &e.port[p.whisper]
+    cdef int i
+    if p.bridge < 0 or not to.open or to.bridge != p.bridge or to == p:
+        return
+    if not to.whispered:
+        memset(to.aside, 0, sizeof(to.aside))
+        to.whispered = 1
+    for i in range(BLOCK):
+        to.aside[i] += p.say[i]
 
 
 cdef void _speak(EngineState* e, Port* p) noexcept nogil:
@@ -218,6 +243,8 @@ cdef void _speak(EngineState* e, Port* p) noexcept nogil:
         sum = e.sums[p.bridge]
         for i in range(BLOCK):
             v = sum[i] - (p.say[i] if p.speak else 0)
+            if p.whispered:
+                v += p.aside[i]
             p.out[i] = _clip(v)
     elif p.bridge < 0 and p.relay >= 0 and e.port[p.relay].open and e.port[p.relay].bridge < 0:
         peer = &e.port[p.relay]
@@ -230,8 +257,10 @@ cdef void _speak(EngineState* e, Port* p) noexcept nogil:
     if p.recorder >= 0:
         recorder_push(e, p)
     if p.rtp == NULL:
-        _gain(p.out, p.tx_gain)
+        if not p.clear:
+            _gain(p.out, p.tx_gain)
         memcpy(p.sent[e.tick % WORLD_BLOCKS], p.out, sizeof(p.out))
+        p.sent_power[e.tick % WORLD_BLOCKS] = frame_power(p.out, BLOCK)
         e.seam.playback(e, p.id, p.out)
     elif p.rtp.hold:
         store32(&p.rtp.tx_ts, p.rtp.tx_ts + BLOCK)
@@ -258,14 +287,19 @@ cdef void mixer_tick(EngineState* e) noexcept nogil:
         p = &e.port[i]
         if not p.open:
             continue
+        p.whispered = 0
         _hear(e, p)
         if p.bridge >= 0 and p.speak and not p.relaying:
             sum = e.sums[p.bridge]
             for k in range(BLOCK):
                 sum[k] += p.say[k]
     for i in range(PORTS):
+        if e.port[i].open and e.port[i].whisper >= 0:
+            _whisper(e, &e.port[i])
+    for i in range(PORTS):
         p = &e.port[i]
         if p.open:
             _speak(e, p)
+            gauge_block(e, p)
         elif i < TDM_PORTS:
             e.seam.playback(e, i, zeros)

@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 from firmware.dsp.abi cimport *
 from firmware.errors import EngineBusy, HardwareError
 
+TURNS = 1000                    # attempts to copy a record while its writer is at it
 PROCESSES = ("parent", "media", "core", "manage", "world")
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -21,6 +22,23 @@ cdef extern from "<sys/mman.h>" nogil:
     int munmap(void* addr, size_t length)
     enum: PROT_READ, PROT_WRITE, MAP_SHARED
     void* MAP_FAILED
+
+
+cdef int _slot(int slot) except -1:
+    if not 0 <= slot < GAUGE_LINES:
+        raise ValueError(f"slot is {slot}, must be 0 to {GAUGE_LINES - 1}")
+    return slot
+
+
+cdef object _memory(const echo_memory* source):
+    cdef echo_memory m
+    cdef int i
+    for i in range(TURNS):
+        if turn_copy(&m, source, sizeof(m)):
+            if m.taps == 0 or m.taps > GAUGE_TAPS:
+                return None
+            return m.line, m.rate, m.depth, m.tick, m.erl_db, m.erle_db, (<const char*>m.tap)[:m.taps * sizeof(float)]
+    return None
 
 
 cdef class RingSegment:
@@ -140,6 +158,39 @@ cdef class RingSegment:
             "dropped_events": s.dropped_events, "lost_events": s.lost_events, "worst_late_us": s.worst_late_us,
             "worst_busy_us": s.worst_busy_us, "busy_us": s.busy_us, "tick": s.tick, "epoch": s.epoch,
         }
+
+    def gauge(self, int port):
+        """What media measured of a port last, as a dict of `gauges.h`'s names; None while nobody asked for it."""
+        cdef port_gauge g
+        cdef int i
+        if not 0 <= port < GAUGE_PORTS:
+            raise ValueError(f"port is {port}, must be 0 to {GAUGE_PORTS - 1}")
+        for i in range(TURNS):
+            if turn_copy(&g, &self._live().gauges.port[port], sizeof(g)):
+                return dict(g) if g.measured else None
+        return None             # its writer died over it
+
+    def learned(self, int slot):
+        """The echo filter that media learned last on a slot, as (line, rate, depth, tick, erl_db, erle_db, taps as bytes), or None."""
+        return _memory(&self._live().gauges.learned[_slot(slot)])
+
+    def offered(self, int slot):
+        """The echo filter offered for a slot, shaped as that of `learned`, or None."""
+        return _memory(&self._live().gauges.offered[_slot(slot)])
+
+    def offer(self, int slot, uint64_t line, uint32_t rate, uint32_t depth, float erl_db, float erle_db, bytes taps):
+        """Core only: keep a filter for the next opening of a slot. Raises ValueError when it has more taps than there is room for."""
+        cdef echo_memory* m = &self._live().gauges.offered[_slot(slot)]
+        cdef size_t size = len(taps)
+        if not size or size % sizeof(float) or size > sizeof(m.tap):
+            raise ValueError(f"an echo filter has {size} bytes, must be a multiple of {sizeof(float)} up to {sizeof(m.tap)}")
+        turn_begin(&m.turn)
+        m.taps = size // sizeof(float)
+        m.rate, m.depth, m.line = rate, depth, line
+        m.erl_db, m.erle_db = erl_db, erle_db
+        m.tick = 0
+        memcpy(m.tap, <const char*>taps, size)
+        turn_end(&m.turn)
 
     def clear_worst(self):
         """Start a new period of worst lateness and worst cost."""

@@ -20,8 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gauges.h"
+
 #define RING_MAGIC 0x52505842u        /* "BXPR" */
-#define RING_VERSION 2u
+#define RING_VERSION 3u
 #define RING_COMMANDS 1024u
 #define RING_EVENTS 4096u
 #define RING_EVENT_RESERVE 3072u      /* slots that only lifecycle events may use */
@@ -50,13 +52,15 @@ typedef struct {
 enum {
     CMD_OPEN_RTP = 1, CMD_UPDATE_RTP, CMD_OPEN_LINE, CMD_CLOSE, CMD_JOIN, CMD_LEAVE, CMD_RELAY, CMD_UNRELAY, CMD_PLAY, CMD_TONE,
     CMD_STOP, CMD_DTMF, CMD_STAGE, CMD_FSK, CMD_DETECT, CMD_DETECT_TONE, CMD_MUTE_DIGITS, CMD_RECORD, CMD_STOP_RECORD, CMD_DRIVE,
-    CMD_WATCH, CMD_SNAPSHOT
+    CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL
 };
 enum {
     EVT_DONE = 1, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD,
     EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY,
-    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP
+    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER
 };
+enum { MEASURE_LEVELS = 1, MEASURE_ACTIVITY = 2 };
+enum { ECHO_FILTER_NONE = 0, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD };
 enum { FAIL_PORT = 1, FAIL_RANGE, FAIL_STATE, FAIL_TYPE, FAIL_CLIP, FAIL_LOST, FAIL_ROOM };
 
 /* Bodies of commands */
@@ -68,8 +72,10 @@ typedef struct {
     uint8_t send, receive;
     char tag[RING_TAG];
 } body_rtp;
-typedef struct { float rx_gain, tx_gain; uint16_t echo_tail_ms; char tag[RING_TAG]; } body_line;
-typedef struct { uint16_t bridge; uint8_t hear, speak; } body_join;
+typedef struct { uint64_t line; float rx_gain, tx_gain; uint16_t echo_tail_ms; char tag[RING_TAG]; } body_line;   /* line: identity, 0 = none */
+typedef struct { uint16_t bridge; uint8_t hear, speak; int16_t whisper; } body_join;    /* whisper: port that alone hears this one, -1 = none */
+typedef struct { uint8_t levels, activity; } body_measure;
+typedef struct { float target_dbm0, most_db; uint8_t on; } body_agc;
 typedef struct { uint16_t peer; } body_relay;
 typedef struct { int64_t token; float gain; uint8_t loop, stop_on_digit; uint16_t count; uint16_t clips[RING_CLIPS]; } body_play;
 typedef struct {
@@ -98,6 +104,7 @@ typedef struct { int64_t token; uint8_t finished; char digit; } pay_played;
 typedef struct { uint16_t standard, count; uint8_t data[260]; } pay_fsk;
 typedef struct { int64_t start_at; int32_t cycles; float confidence, level_dbm0; char name[RING_NAME]; } pay_tone;
 typedef struct { int64_t token, samples, lost; } pay_recorded;
+typedef struct { int64_t start_at; float level_dbm0; int32_t overlap_ms; uint8_t talking; } pay_activity;
 typedef struct { float value; int32_t on; } pay_line;                        /* on, and volts or milliamps; RTP silence: on = ms */
 typedef struct {
     int64_t recording_token, player_token;
@@ -105,10 +112,10 @@ typedef struct {
     uint32_t rx_packets, tx_packets, lost, late, foreign, malformed;
     uint32_t drive;
     float volts;
-    int16_t bridge, relay, law, payload_type, dtmf_type;
+    int16_t bridge, relay, law, payload_type, dtmf_type, whisper;
     uint16_t remote_port, local_port, ptime_ms;
     uint8_t rtp, hear, speak, relaying, send, receive, watched, recording;
-    uint8_t battery, reversed, flowing, closed, ringing, open, playing, pad;   /* battery: 0 lost, 1 present, 2 not known yet */
+    uint8_t battery, reversed, flowing, closed, ringing, open, playing, clear;   /* battery: 0 lost, 1 present, 2 not known yet */
     char tag[RING_TAG];
 } pay_port;
 
@@ -136,6 +143,7 @@ typedef struct {
     uint64_t heartbeat_ns[RING_PROCESSES];
     ring_command command[RING_COMMANDS];
     ring_event event[RING_EVENTS];
+    gauges gauges;
 } ring_segment;
 
 _Static_assert(sizeof(ring_command) == 256 && sizeof(ring_event) == 320, "ring slots have fixed sizes");

@@ -4,11 +4,16 @@
 # 32 or 64 bit words accessed with the atomics of ring_segment.h.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from firmware.dsp.abi cimport event_lane, pay_port, ring_event, ring_segment
+from firmware.dsp.abi cimport echo_memory, event_lane, pay_port, ring_event, ring_segment
+from firmware.dsp.activity cimport Activity
+from firmware.dsp.agc cimport Agc
 from firmware.dsp.dtmf cimport DtmfDet, DtmfGen
 from firmware.dsp.echo cimport EchoState
+from firmware.dsp.echo_score cimport EchoScorer
 from firmware.dsp.fsk cimport FskRx, FskTx
 from firmware.dsp.jitter cimport Jitter
+from firmware.dsp.highpass cimport HighPass
+from firmware.dsp.meter cimport Meter
 from firmware.dsp.tone cimport ToneFront, ToneGen, ToneTrack
 
 cdef enum:
@@ -212,17 +217,36 @@ cdef struct Port:
     int bridge                  # -1 = none
     int hear
     int speak
+    int whisper                 # port that alone hears this one, -1 = none
     int relay                   # wanted relay peer, -1 = none
     int relaying
     # audio of this tick
     short heard[80]             # from the telephone: after canceller and gain
     short say[80]               # what the bridge gets
     short out[80]               # towards the telephone
-    int audio                   # heard is meaningful
+    int32_t aside[80]           # what is whispered to this port
+    int whispered
+    int clear                   # clear channel: nothing touches the samples
+    int agc_on
+    Agc agc
+    # measuring
+    int measure                 # MEASURE_*
+    int64_t measured_from       # engine ms
+    Meter in_meter
+    Meter out_meter
+    Activity activity
+    int64_t talk_ms
+    int64_t far_ms
+    int64_t overlap_ms
     # TDM
     EchoState* echoes[4]
     EchoState* echo
     short sent[16][80]          # played blocks, for the echo reference
+    float sent_power[16]        # their mean squares
+    HighPass captured_high      # the same filter before both inputs of the canceller
+    HighPass reference_high
+    uint64_t line               # identity of the line, 0 = none
+    float echo_left             # how much of our own power may come back at most
     float rx_gain
     float tx_gain
     # detectors
@@ -301,6 +325,8 @@ cdef struct EngineState:
     event_lane scan_lane
     event_lane rtp_lane
     event_lane file_lane
+    EchoScorer score[16]        # of the line ports
+    echo_memory memory          # scratch
     Recorder recorder[64]
     FileSlot file[64]
     uint64_t silent

@@ -2,17 +2,21 @@
 
 from firmware.media.client import Codec, Media, MediaClock
 from firmware.media.events import (
+    Activity,
     Battery,
     Digit,
     DtmfSent,
+    EchoFilter,
     FskMessage,
     FskSent,
+    LearnedFilter,
     Loop,
     LoopCurrent,
     MediaEvent,
     MediaLost,
     Played,
     Polarity,
+    PortMeters,
     PortState,
     Recorded,
     RingBurst,
@@ -26,7 +30,7 @@ from firmware.media.events import (
 )
 
 __all__ = [
-    "Battery", "Codec", "Digit", "DtmfSent", "FskMessage", "FskSent", "Loop", "LoopCurrent", "Media", "MediaClock", "MediaEvent",
-    "MediaLost", "Played", "Polarity", "PortState", "Recorded", "RingBurst", "RingTrip", "RtpPort", "RtpSilent", "RtpStarted",
+    "Activity", "Battery", "Codec", "Digit", "DtmfSent", "EchoFilter", "FskMessage", "FskSent", "LearnedFilter", "Loop",
+    "LoopCurrent", "Media", "MediaClock", "MediaEvent", "MediaLost", "Played", "Polarity", "PortMeters", "PortState", "Recorded", "RingBurst", "RingTrip", "RtpPort", "RtpSilent", "RtpStarted",
     "ToneHeard", "ToneStopped", "Voice",
 ]  # fmt: skip

@@ -29,7 +29,18 @@ from firmware.dsp import abi
 from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
 from firmware.errors import EngineBusy, EngineRefused, HardwareError
 from firmware.line.tones import ToneSpec
-from firmware.media.events import MediaEvent, MediaLost, Played, PortState, RtpPort, media_event, port_state
+from firmware.media.events import (
+    LearnedFilter,
+    MediaEvent,
+    MediaLost,
+    Played,
+    PortMeters,
+    PortState,
+    RtpPort,
+    media_event,
+    port_meters,
+    port_state,
+)
 
 log = logging.getLogger("branchpbx.media")
 
@@ -341,9 +352,22 @@ class Media(Generic[ClockType]):
 
     # lines
 
-    def open_line(self, slot: int, *, echo_tail_ms: int, rx_gain_db: float, tx_gain_db: float, tag: str) -> Answer:
-        """Start canceller (tail rounded up to 16, 32, 64 or 128 ms, 0 = none) and audio of a line port."""
-        return self._command("open_line", slot, abi.pack_line(echo_tail_ms, _factor(rx_gain_db), _factor(tx_gain_db), tag))
+    def open_line(self, slot: int, *, echo_tail_ms: int, rx_gain_db: float, tx_gain_db: float, tag: str, line: int = 0) -> Answer:
+        """Start canceller (tail rounded up to 16, 32, 64 or 128 ms, 0 = none) and audio of a line port.
+
+        `line`: a number that names what is wired there (0 = nobody knows): what was learned or offered under it is tried at once,
+        and `EchoFilter` says what became of that.
+        """
+        return self._command("open_line", slot, abi.pack_line(echo_tail_ms, _factor(rx_gain_db), _factor(tx_gain_db), tag, line))
+
+    def learned(self, slot: int) -> LearnedFilter | None:
+        """The echo filter that media learned last on a slot; it outlives both processes."""
+        found = self._ring.learned(slot)
+        return None if found is None else LearnedFilter(*found)
+
+    def offer(self, slot: int, known: LearnedFilter) -> None:
+        """Keep an echo filter for the next `open_line` of a slot; media uses it when line and alignment are the same."""
+        self._ring.offer(slot, known.line, known.rate, known.depth, known.erl_db, known.erle_db, known.taps)
 
     def close_line(self, slot: int) -> Answer:
         """Silence the line port, stop its player and detectors."""
@@ -359,9 +383,29 @@ class Media(Generic[ClockType]):
 
     # mixing
 
-    def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True) -> Answer:
-        """Put a port into a bridge (0..63), out of the one it was in."""
-        return self._command("join", port, abi.pack_join(bridge, hear, speak))
+    def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True, whisper: int | None = None) -> Answer:
+        """Put a port into a bridge (0..63), out of the one it was in; again: change what it hears and says.
+
+        A supervisor listens with `speak=False`, is heard by one member alone with `whisper` (its port), and by all with neither.
+        """
+        return self._command("join", port, abi.pack_join(bridge, hear, speak, -1 if whisper is None else whisper))
+
+    def gain_control(self, port: int, on: bool, *, target_dbm0: float = -20.0, most_db: float = 10.0) -> Answer:
+        """Raise what a quiet person on this port says slowly towards the target, by `most_db` at most; its detectors hear it as it is."""
+        return self._command("agc", port, abi.pack_agc(on, target_dbm0, most_db), gives_back=not on)
+
+    def clear_channel(self, port: int, on: bool) -> Answer:
+        """For fax and modems: no high-pass, canceller, gain, gain control or muting on this port, until it is closed or set back."""
+        return self._command("clear_channel", port, abi.pack_flag(on), gives_back=not on)
+
+    def measure(self, port: int, *, levels: bool = True, activity: bool = False) -> Answer:
+        """Measure a port for `meters`; `activity` adds an `Activity` event at both ends of a talk. A relayed pair is mixed for it."""
+        return self._command("measure", port, abi.pack_measure(levels, activity), gives_back=not (levels or activity))
+
+    def meters(self, port: int) -> PortMeters | None:
+        """What was measured last, at any time; None while `measure` was not asked for."""
+        found = self._ring.gauge(port)
+        return None if found is None else port_meters(found)
 
     def leave(self, port: int) -> Answer:
         """Take a port out of its bridge."""

@@ -129,6 +129,26 @@ class RingTrip(MediaEvent, frozen=True):
     """FXS: answered while ringing; the line is fed already."""
 
 
+class Activity(MediaEvent, frozen=True):
+    """Somebody began to talk (`at` = `start`), or stopped at `at` what began at `start`: then with its level in dBm0 and the overlap.
+
+    `overlap`: ms within talks of the other side.
+    Measured after echo cancellation; a talk lasts 60 ms at least, pauses below 200 ms belong to it.
+    """
+
+    talking: bool
+    start: int
+    level: float
+    overlap: int
+
+
+class EchoFilter(MediaEvent, frozen=True):
+    """What became of a known echo filter when its line opened: "taken" (to be proven), "alignment" (learned under another), "bad"."""
+
+    outcome: str
+    erle_db: float
+
+
 class MediaLost(MediaEvent, frozen=True):
     """The media process was replaced: everything it held is gone."""
 
@@ -142,6 +162,49 @@ class RtpPort(msgspec.Struct, frozen=True):
     local_port: int
 
 
+class PortMeters(msgspec.Struct, frozen=True):
+    """Levels, talks and echo of a port. `in` is what its telephone says, `out` what it is sent; echo figures only where `canceller`."""
+
+    tick: int
+    in_dbm0: float
+    in_peak_dbm0: float
+    out_dbm0: float
+    out_peak_dbm0: float
+    in_clipped: int
+    out_clipped: int
+    agc_db: float
+    canceller: bool
+    erl_db: float
+    erle_db: float
+    noise_dbm0: float
+    delay_ms: int
+    converged: int
+    disabled: bool
+    clear: bool
+    talking: bool
+    far_talking: bool
+    talk_ms: int
+    far_ms: int
+    overlap_ms: int
+    echo_db: float
+    echo_worst_db: float
+    words: int
+    words_audible: int
+    words_masked: int
+
+
+class LearnedFilter(msgspec.Struct, frozen=True):
+    """An echo filter: identity of its line, PCM alignment (rate in Hz, playback depth in blocks), engine tick, quality, taps (float32)."""
+
+    line: int
+    rate: int
+    depth: int
+    tick: int
+    erl_db: float
+    erle_db: float
+    taps: bytes
+
+
 class PortState(msgspec.Struct, frozen=True):
     """What media runs on a port. Line facts are None where they are not watched (or not known yet); `relay` and `bridge` -1 = none."""
 
@@ -152,6 +215,8 @@ class PortState(msgspec.Struct, frozen=True):
     bridge: int = -1
     hear: bool = False
     speak: bool = False
+    whisper: int | None = None
+    clear: bool = False
     relay: int = -1
     relaying: bool = False
     local_port: int = 0
@@ -179,6 +244,9 @@ class PortState(msgspec.Struct, frozen=True):
     late: int = 0
     foreign: int = 0
     malformed: int = 0
+
+
+OUTCOMES = ("none", "taken", "alignment", "bad")
 
 
 def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> MediaEvent | None:
@@ -217,6 +285,10 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
             return LoopCurrent(**base, flowing=bool(payload[0]), milliamps=payload[1])
         case "loop":
             return Loop(**base, closed=bool(payload[0]), milliamps=payload[1])
+        case "activity":
+            return Activity(**base, talking=payload[0], start=payload[1], level=payload[2], overlap=payload[3])
+        case "echo_filter":
+            return EchoFilter(**base, outcome=OUTCOMES[payload[0]], erle_db=payload[1])
         case "ring_trip":
             return RingTrip(**base)
     return None
@@ -238,3 +310,9 @@ def port_state(port: int, facts: Mapping[str, Any]) -> PortState:
             "closed": facts["closed"] if fxs else None,
         }
     )
+
+
+def port_meters(facts: Mapping[str, Any]) -> PortMeters:
+    """The meters of a record of the ring segment."""
+    same = {name: facts[name] for name in PortMeters.__struct_fields__}
+    return PortMeters(**{**same, **{name: bool(facts[name]) for name in ("canceller", "disabled", "clear", "talking", "far_talking")}})
