@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firmware.dsp.answer_tone import AnswerToneDetector, AnswerToneEvent
     from firmware.dsp.codec import VoiceCodec
     from firmware.dsp.comfort import ComfortNoise
     from firmware.dsp.conceal import Concealer
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from firmware.dsp.resample import Resampler
     from firmware.dsp.stretch import TimeScaler
     from firmware.dsp.tone import ToneDetector, ToneGenerator
+    from firmware.dsp.vad import VoiceActivity
 
 _HOME = {
+    "AnswerToneDetector": "answer_tone",
+    "AnswerToneEvent": "answer_tone",
     "CallerIdReceiver": "fsk",
     "ComfortNoise": "comfort",
     "Concealer": "conceal",
@@ -38,10 +42,13 @@ _HOME = {
     "ToneDetector": "tone",
     "ToneGenerator": "tone",
     "ToneLearner": "learner",
+    "VoiceActivity": "vad",
     "VoiceCodec": "codec",
 }
 
 __all__ = [
+    "AnswerToneDetector",
+    "AnswerToneEvent",
     "CallerIdReceiver",
     "ComfortNoise",
     "Concealer",
@@ -57,6 +64,7 @@ __all__ = [
     "ToneDetector",
     "ToneGenerator",
     "ToneLearner",
+    "VoiceActivity",
     "VoiceCodec",
 ]
 
