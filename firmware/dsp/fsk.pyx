@@ -122,7 +122,7 @@ cdef int _take(FskRx* rx, int value, bint stop) noexcept nogil:
     rx.state = READY
     rx.run = 0
     rx.bad = 0
-    if rx.count == 0 and (not stop or value >= 0xF0):   # a click between the marks and what came after it
+    if rx.count == 0 and (value >= 0xF0 or not (stop or _known(value))):   # a click between the marks and what came after it
         rx.locked = 0
         rx.drift = 0.0
         return 0
@@ -250,7 +250,7 @@ cdef void _review(FskRx* rx, unsigned int base, float first, float bit, Bits* bi
     turn_im /= size
     while True:                                         # the most doubtful first, so that it does not mislead the others
         k = 2
-        for j in range(3, 10):
+        for j in range(3, 11):
             if bits.clear[j] < bits.clear[k]:
                 k = j
         if bits.clear[k] >= doubt:
@@ -351,7 +351,7 @@ cdef bint _edge(FskRx* rx) noexcept nogil:
 cdef int _advance(FskRx* rx) noexcept nogil:
     """Runs the bytes as far as the samples reach."""
     cdef int result = 0, one, k
-    cdef float sum
+    cdef float early, late
     while True:
         if rx.state == READY:
             if not _edge(rx):
@@ -361,10 +361,11 @@ cdef int _advance(FskRx* rx) noexcept nogil:
         if rx.state == START:
             if <int>(rx.head - rx.start) < 9:
                 return result
-            sum = 0.0
-            for k in range(2, 8):
-                sum += rx.weight[(rx.start + k) & MASK]
-            if sum > 0.0:                               # too short for a start bit
+            early = late = 0.0
+            for k in range(6):
+                early += rx.weight[(rx.start + k) & MASK]
+                late += rx.weight[(rx.start + k + 2) & MASK]
+            if early > 0.0 and late > 0.0:              # too short for a start bit
                 rx.state = READY
                 rx.locked = 0
                 rx.scan = rx.start + 4
