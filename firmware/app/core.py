@@ -188,6 +188,7 @@ class Core:
             local=self._local,
             pins={number: entry.pin for number, entry in config.agents.items()},
             background=self._background,
+            partners=self.phones.partners,
         )
         self.gate = Gate(self.bus, self.clock)
         self.stream = EventStream(self.bus, self.clock, self._boot)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from firmware.call import actions as do
@@ -46,6 +46,13 @@ log = logging.getLogger("branchpbx.calls")
 T = TypeVar("T")
 #: Runs work that may block (opening a file) and hands its result to the second function on the core's thread.
 Background = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+
+#: Told, before a leg is answered or rung, which other legs are in its contact: SIP legs choose their codec by it.
+Partners = Callable[[str, Sequence[str]], None]
+
+
+def nobody(leg: str, others: Sequence[str]) -> None:
+    """The `Partners` of drivers that need not know."""
 
 
 def inline(work: Callable[[], T], then: Callable[[T], None]) -> None:
@@ -77,8 +84,10 @@ class Calls:
         local: Callable[[int], LocalTime],
         pins: Mapping[str, str] | None = None,
         background: Background = inline,
+        partners: Partners = nobody,
     ) -> None:
         self._drivers = drivers
+        self._partners = partners
         self._media = media
         self._clock = clock
         self._bus = bus
@@ -373,6 +382,7 @@ class Calls:
             return
         match action:
             case do.AnswerLeg():
+                self._tell_partners(contact, action.leg)
                 driver.answer(action.leg)
             case do.RingBack():
                 driver.progress(action.leg)
@@ -381,9 +391,16 @@ class Calls:
             case do.SendDigits():
                 driver.send_digits(action.leg, action.digits)
             case do.OriginateLeg():
+                self._tell_partners(contact, action.leg)
                 driver.originate(
                     action.leg, action.endpoint, number=action.number, caller=action.caller, alert=action.alert, ring_ms=action.ring_ms
                 )
+
+    def _tell_partners(self, contact: str, leg: str) -> None:
+        """Before a codec is chosen: who else is in this contact."""
+        state = self._state(contact)
+        if state is not None:
+            self._partners(leg, [other.id for other in state.live_legs if other.id != leg])
 
     # --- recording ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ finishes by itself: CANCEL, ACK and BYE are retransmitted by the endpoint); comm
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +37,7 @@ from firmware.config.schema.tree import Config
 from firmware.core.phones_audio import PhonesAudio
 from firmware.core.phones_causes import ALERT_INFO, ELSEWHERE_REASON, cause_of, reason_header, refusal_status
 from firmware.core.phones_guests import GUEST, EmergencyGuests
-from firmware.core.phones_leg import LegIds, PhoneLeg, PhoneMedia, StoredLeg
+from firmware.core.phones_leg import LegIds, PhoneLeg, PhoneMedia, StoredLeg, accounts, codec_order, suited_order
 from firmware.errors import EngineBusy
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import Clock, Timer
@@ -85,7 +85,7 @@ class Phones:
                 registration_min_s=sip.registration_min_s,
                 registration_max_s=max(sip.registration_max_s, sip.registration_min_s),
             ),
-            self._accounts(config, secrets),
+            accounts(config, secrets),
             token,
             self._identify,
         )
@@ -93,6 +93,7 @@ class Phones:
         self._legs: dict[str, PhoneLeg] = {}
         self._calls: dict[str, str] = {}             # SIP call id -> leg
         self._offers: dict[str, Description | None] = {}     # leg -> offer of an unanswered incoming call
+        self._partners: dict[str, list[str]] = {}            # leg to be rung or answered -> the other legs of its contact
         self._ring_timers: dict[str, Timer] = {}
         self._states: dict[str, str] = {}
         self._old_traces: dict[str, list[str]] = {}
@@ -101,10 +102,6 @@ class Phones:
         self._pumping = False
         self._waited = 0
         self._audio = PhonesAudio(media, clock, self, lambda: self._config.rtp.silence_timeout_s * 1000)
-
-    @staticmethod
-    def _accounts(config: Config, secrets: Mapping[str, str]) -> dict[str, str]:
-        return {number: secrets.get(number, "") for number, extension in config.extensions.items() if extension.kind == "sip"}
 
     def _identify(self, request: Request, flow: Flow) -> str:
         return self._guests.identify(request, flow)
@@ -137,22 +134,30 @@ class Phones:
 
     def start(self) -> None:
         """Publish the state of every extension."""
-        for number in self._accounts(self._config, {}):
+        for number in accounts(self._config, {}):
             self._publish_state(number)
 
     def configure(self, config: Config, secrets: Mapping[str, str]) -> None:
         """Take a new configuration; calls go on, accounts that are gone lose their registration."""
         self._config = config
         self._guests.configure(config)
-        self.endpoint.set_secrets(self._accounts(config, secrets), self._clock.now())
+        self.endpoint.set_secrets(accounts(config, secrets), self._clock.now())
         self._pump()
         self.start()
 
     # --- LegDriver ----------------------------------------------------------------------------------------------------
 
+    def partners(self, leg: str, others: Sequence[str]) -> None:
+        """Say before `originate` or `answer` which other legs are in the contact, so that the codec suits them."""
+        self._partners[leg] = list(others)
+
+    def _order(self, leg: str) -> tuple[str, ...]:
+        others = self._partners.pop(leg, [])
+        return suited_order(codec_order(self._config), [self._legs.get(other) for other in others])
+
     def originate(self, leg: str, endpoint: str, *, number: str, caller: Party, alert: Alert, ring_ms: int) -> None:
         """Ring all contacts of extension `endpoint`."""
-        now = self._clock.now()
+        now, order = self._clock.now(), self._order(leg)
         guest = endpoint.startswith(GUEST)
         bindings = self._guests.binding(endpoint, now) if guest else self.endpoint.registrar.bindings(endpoint, now)
         if leg in self._legs:
@@ -160,7 +165,8 @@ class Phones:
         if not bindings:
             self._bus.publish(LegEnded(leg, now, Cause.UNREACHABLE, Evidence("sip-480", detail="not registered"), False))
             return
-        state = PhoneLeg(leg, endpoint, True, [], self._negotiation(bindings[0].flow.local[0]), ring_until=now + ring_ms)
+        negotiation = self._negotiation(bindings[0].flow.local[0], order)
+        state = PhoneLeg(leg, endpoint, True, [], negotiation, ring_until=now + ring_ms)
         try:
             self._audio.allocate(state)
         except EngineBusy as problem:
@@ -208,6 +214,7 @@ class Phones:
             return
         negotiation = state.negotiation
         negotiation.port = state.local_port
+        negotiation.preference = self._order(leg)
         offer = self._offers.pop(leg, None)
         state.answered = True
         if offer is None:
@@ -393,10 +400,8 @@ class Phones:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def _negotiation(self, address: str) -> OfferAnswer:
-        """Our side of a new negotiation; the law of the country's network comes first, so that nothing is transcoded."""
-        preference = ("pcmu", "pcma") if self._config.site.country == "US" else ("pcma", "pcmu")
-        return OfferAnswer(address, 0, str(int(self._token(12), 16)), preference)
+    def _negotiation(self, address: str, order: tuple[str, ...]) -> OfferAnswer:
+        return OfferAnswer(address, 0, str(int(self._token(12), 16)), order)
 
     def _incoming(self, event: ev.IncomingCall) -> None:
         extension = self._config.extensions.get(event.account)
@@ -404,11 +409,12 @@ class Phones:
         if extension is None and not guest:
             self.endpoint.send(ev.RefuseCall(event.call, 403), self._clock.now())
             return
-        negotiation = self._negotiation(event.flow.local[0])
+        order = codec_order(self._config)
+        negotiation = self._negotiation(event.flow.local[0], order)
         if event.offer is not None:
             try:
                 # only to see whether it can be answered at all; the answer is made when there is a port
-                OfferAnswer(event.flow.local[0], 9, "0").receive_offer(event.offer)
+                OfferAnswer(event.flow.local[0], 9, "0", order).receive_offer(event.offer)
             except NotAcceptable as problem:
                 log.info("call %s from %s refused: %s", event.call, event.account, problem.what)
                 warning = ("Warning", f'304 branchpbx "{problem.what}"')
@@ -528,6 +534,7 @@ class Phones:
         leg = state.leg
         if self._legs.pop(leg, None) is None:
             return
+        self._partners.pop(leg, None)
         self._stop_ringing(leg)
         self._offers.pop(leg, None)
         for call in state.calls:

@@ -29,9 +29,9 @@ cdef extern from "ring_segment.h" nogil:
     ctypedef struct body_rtp:
         uint32_t remote_ip
         uint16_t remote_port
-        int16_t law, payload_type, dtmf_type
+        int16_t codec, payload_type, dtmf_type
         uint16_t ptime_ms
-        uint8_t send, receive
+        uint8_t send, receive, dtmf_khz, comfort_noise
         char tag[48]
 
     ctypedef struct body_line:
@@ -153,7 +153,7 @@ cdef extern from "ring_segment.h" nogil:
         int64_t recording_token, player_token
         uint32_t remote_ip, recording_file, rx_packets, tx_packets, lost, late, foreign, malformed, drive
         float volts
-        int16_t bridge, relay, law, payload_type, dtmf_type, whisper
+        int16_t bridge, relay, codec, payload_type, dtmf_type, whisper
         uint16_t remote_port, local_port, ptime_ms
         uint8_t rtp, hear, speak, relaying, send, receive, watched, recording, battery, reversed, flowing, closed, ringing, open, playing, clear
         char tag[48]

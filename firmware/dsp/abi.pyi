@@ -9,8 +9,8 @@ STAGE_MAX: int
 BODY_MAX: int
 
 def pack_rtp(
-    remote_ip_high: int, remote_ip_low: int, remote_port: int, law: int, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-    send: bool, receive: bool, tag: str,
+    remote_ip_high: int, remote_ip_low: int, remote_port: int, codec: str, payload_type: int, dtmf_type: int | None, ptime_ms: int,
+    send: bool, receive: bool, tag: str, dtmf_clock: int = 8000, comfort_noise: bool = False,
 ) -> bytes: ...  # fmt: skip
 def pack_line(echo_tail_ms: int, rx_gain: float, tx_gain: float, tag: str, line: int = 0) -> bytes: ...
 def pack_join(bridge: int, hear: bool, speak: bool, whisper: int = -1) -> bytes: ...

@@ -30,6 +30,7 @@ FAILURES = {
 CLIPS_MAX = RING_CLIPS
 DIGITS_MAX = RING_DIGITS
 STAGE_MAX = RING_STAGE
+CODECS = ("pcmu", "pcma", "g722", "opus")     # by CODEC_* of codec.pxd
 BODY_MAX = RING_BODY
 
 
@@ -49,15 +50,20 @@ cdef str _string(const char* raw, int size):
     return raw[:size].split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
-def pack_rtp(int remote_ip_high, int remote_ip_low, remote_port, law, payload_type, dtmf_type, ptime_ms, bint send, bint receive, str tag):
-    """Body of open_rtp and update_rtp; the IPv4 address comes as two 16-bit halves."""
+def pack_rtp(int remote_ip_high, int remote_ip_low, remote_port, str codec, payload_type, dtmf_type, ptime_ms, bint send, bint receive, str tag,
+             dtmf_clock=8000, bint comfort_noise=False):
+    """Body of open_rtp and update_rtp; the IPv4 address comes as two 16-bit halves, `codec` is one of CODECS."""
     cdef body_rtp b
     memset(&b, 0, sizeof(b))
     b.remote_ip = (<uint32_t>remote_ip_high << 16) | <uint32_t>remote_ip_low
     b.remote_port = _within("remote port", remote_port, 0, 65535)
-    if law not in (0, 8):
-        raise ValueError(f"law is {law!r}, must be 0 (PCMU) or 8 (PCMA)")
-    b.law = law
+    if codec not in CODECS:
+        raise ValueError(f"codec is {codec!r}, must be one of {', '.join(CODECS)}")
+    if dtmf_clock not in (8000, 48000):
+        raise ValueError(f"dtmf_clock is {dtmf_clock!r}, must be 8000 or 48000")
+    b.codec = CODECS.index(codec)
+    b.dtmf_khz = dtmf_clock // 1000
+    b.comfort_noise = comfort_noise
     b.payload_type = _within("payload type", payload_type, 0, 127)
     b.dtmf_type = _within("telephone-event type", -1 if dtmf_type is None else dtmf_type, -1, 127)
     b.ptime_ms = _within("ptime_ms", ptime_ms, 10, 60)
@@ -276,7 +282,7 @@ cdef dict unpack_port(const pay_port* s):
         "kind": "rtp" if s.rtp else "tdm", "tag": _string(s.tag, RING_TAG), "open": bool(s.open), "bridge": s.bridge, "hear": bool(s.hear),
         "speak": bool(s.speak), "whisper": s.whisper if s.whisper >= 0 else None, "clear": bool(s.clear), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
         "remote": (f"{ip >> 24}.{(ip >> 16) & 255}.{(ip >> 8) & 255}.{ip & 255}", s.remote_port) if ip else None,
-        "law": s.law, "payload_type": s.payload_type, "dtmf_type": s.dtmf_type if s.dtmf_type >= 0 else None, "ptime_ms": s.ptime_ms,
+        "codec": CODECS[s.codec] if s.rtp and 0 <= s.codec < len(CODECS) else "", "payload_type": s.payload_type, "dtmf_type": s.dtmf_type if s.dtmf_type >= 0 else None, "ptime_ms": s.ptime_ms,
         "send": bool(s.send), "receive": bool(s.receive), "recording": s.recording_token if s.recording else None,
         "recording_file": s.recording_file, "player": s.player_token if s.playing else None, "watched": ("", "fxo", "fxs")[min(s.watched, 2)],
         "drive": s.drive, "battery": (False, True, None)[min(s.battery, 2)], "reversed": bool(s.reversed), "flowing": bool(s.flowing),

@@ -17,11 +17,12 @@ from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init
 from firmware.dsp.gauge cimport gauge_start, learned_keep, learned_use
 from firmware.dsp.highpass cimport highpass_init
-from firmware.dsp.jitter cimport jitter_init, jitter_restart
+from firmware.dsp.codec cimport CODEC_KINDS, codec_clock, codec_init, codec_ptime
+from firmware.dsp.jitter cimport jitter_codec, jitter_init, jitter_restart
 from firmware.dsp.mixer cimport relay_end
 from firmware.dsp.player cimport player_end
 from firmware.dsp.recorder cimport recorder_start, recorder_stop
-from firmware.dsp.rtp cimport rtp_reset_sender
+from firmware.dsp.rtp cimport rtp_alike, rtp_reset_sender
 from firmware.dsp.state cimport *
 from firmware.dsp.tone cimport ToneShape, tone_front_init, tone_gen_init, tone_track_init
 
@@ -89,24 +90,31 @@ cdef void _fresh(Port* p) noexcept nogil:
 cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) noexcept nogil:
     cdef RtpPort* r = p.rtp
     cdef int moved
-    if (b.law != LAW_U and b.law != LAW_A) or b.ptime_ms < 10 or b.ptime_ms > 60 or b.payload_type < 0 or b.payload_type > 127 or b.dtmf_type < -1 or b.dtmf_type > 127:
+    if b.codec < 0 or b.codec >= CODEC_KINDS or b.ptime_ms < 10 or b.ptime_ms > 60 or b.payload_type < 0 or b.payload_type > 127:
         return FAIL_RANGE
-    if b.dtmf_type == b.payload_type:
+    if b.dtmf_type < -1 or b.dtmf_type > 127 or b.dtmf_type == b.payload_type or (b.dtmf_khz != 8 and b.dtmf_khz != 48):
         return FAIL_RANGE
     moved = fresh or r.remote_ip != b.remote_ip or r.remote_port != b.remote_port
     relay_end(e, p)             # the next tick relays again if that is still right
     r.remote_ip = b.remote_ip
     r.remote_port = b.remote_port
-    storei32(&r.law, b.law)
+    if fresh or b.codec != r.codec:
+        r.renew = not fresh and codec_clock(b.codec) != r.coder.clock
+        codec_init(&r.coder, b.codec, 8000, r.coder_memory)
+    store32(&r.ts_block, <uint32_t>(codec_clock(b.codec) // 100))
+    storei32(&r.codec, b.codec)
+    storei32(&r.dtmf_khz, b.dtmf_khz)
+    storei32(&r.comfort_noise, b.comfort_noise)
     storei32(&r.payload_type, b.payload_type)
     storei32(&r.dtmf_type, b.dtmf_type)
     storei32(&r.send, 1 if b.send else 0)
     storei32(&r.receive, 1 if b.receive else 0)
-    r.ptime = ((b.ptime_ms + 5) // 10) * 80
+    r.ptime = codec_ptime(b.codec, b.ptime_ms + 5) * 8
     r.fill = 0
     r.heard_tick = e.tick
     if fresh:
         jitter_init(&r.jitter, e.jitter_least, e.jitter_most)
+        jitter_codec(&r.jitter, &r.coder)
         rtp_reset_sender(e, r)
         r.seen_packets = load32(&r.rx_packets)
         r.seen_keys = load32(&r.key_count)
@@ -122,11 +130,6 @@ cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) n
     memcpy(p.tag, b.tag, RING_TAG)
     p.tag[RING_TAG - 1] = 0
     return 0
-
-
-cdef enum:
-    LAW_U = 0
-    LAW_A = 8
 
 
 cdef void p_generation(RtpPort* r) noexcept nogil:
@@ -350,7 +353,7 @@ cdef void _snapshot(EngineState* e) noexcept nogil:
             if load64(&r.learned):
                 s.remote_ip = <uint32_t>(load64(&r.learned) >> 16)
                 s.remote_port = load64(&r.learned) & 0xFFFF
-            s.law = r.law
+            s.codec = r.codec
             s.payload_type = r.payload_type
             s.dtmf_type = r.dtmf_type
             s.ptime_ms = r.ptime // 8
@@ -372,7 +375,7 @@ cdef int _relay(EngineState* e, Port* p, int peer) noexcept nogil:
         return FAIL_STATE
     if p.relay == peer:
         return 0
-    if peer != p.id and (p.rtp.law != e.port[peer].rtp.law or (p.rtp.dtmf_type >= 0) != (e.port[peer].rtp.dtmf_type >= 0)):
+    if peer != p.id and not rtp_alike(p.rtp, e.port[peer].rtp):
         return FAIL_STATE       # nothing to relay: core bridges them
     _unrelay(e, p)
     _unrelay(e, &e.port[peer])

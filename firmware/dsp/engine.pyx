@@ -19,6 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
+from firmware.dsp.codec cimport CODEC_PCMA, codec_init, codec_size
 from firmware.dsp.commands cimport refuse_commands, run_commands, shut_all
 from firmware.dsp.echo cimport echo_free, echo_new, echo_reset
 from firmware.dsp.emit cimport emit, tick_ms
@@ -330,11 +331,13 @@ cdef class Engine:
         e.clips = <Clip*>calloc(CLIPS_MOST, sizeof(Clip))
         e.nrtp = len(rtp_fds)
         e.rtp = <RtpPort*>calloc(max(1, e.nrtp), sizeof(RtpPort))
+        e.coder_memory = <char*>calloc(max(1, e.nrtp), codec_size())
         e.jitter_least, e.jitter_most = jitter
         e.random = <uint32_t>(mono_ns() & 0x7FFFFFFF) | 1
-        if e.clips == NULL or e.rtp == NULL:
+        if e.clips == NULL or e.rtp == NULL or e.coder_memory == NULL:
             raise MemoryError("media engine: no memory for clips and RTP ports")
         memset(e.rtp, 0, max(1, e.nrtp) * sizeof(RtpPort))
+        memset(e.coder_memory, 0, max(1, e.nrtp) * codec_size())
         for i in range(RECORDERS):
             e.file[i].fd = -1
             e.recorder[i].fd = -1
@@ -358,6 +361,10 @@ cdef class Engine:
                 p.rtp = &e.rtp[i - TDM_PORTS]
                 p.rtp.fd = rtp_fds[i - TDM_PORTS]
                 p.rtp.relay_peer = -1
+                p.rtp.coder_memory = e.coder_memory + (i - TDM_PORTS) * codec_size()
+                codec_init(&p.rtp.coder, CODEC_PCMA, 8000, p.rtp.coder_memory)
+                p.rtp.ts_block = BLOCK
+                p.rtp.dtmf_khz = 8
                 with socket.socket(fileno=socket.dup(p.rtp.fd)) as s:
                     p.rtp.local_port = s.getsockname()[1]
                 memset(&event, 0, sizeof(event))
@@ -404,6 +411,7 @@ cdef class Engine:
                 free(self.e.clips[i].samples)
             free(self.e.clips)
         free(self.e.rtp)
+        free(self.e.coder_memory)
         if self.e.world != NULL:
             munmap(self.e.world, sizeof(world_segment))
         free(self.e)

@@ -31,7 +31,7 @@ from firmware.dsp.highpass cimport highpass_run
 from firmware.dsp.jitter cimport jitter_get, jitter_restart
 from firmware.dsp.player cimport player_digit, player_fill, player_keys
 from firmware.dsp.recorder cimport recorder_push
-from firmware.dsp.rtp cimport rtp_send_block, rtp_take_packets
+from firmware.dsp.rtp cimport rtp_alike, rtp_reset_sender, rtp_send_block, rtp_take_packets
 from firmware.dsp.state cimport *
 
 
@@ -58,7 +58,7 @@ cdef int _bare(Port* p) noexcept nogil:
 cdef int _may_relay(EngineState* e, Port* a, Port* b) noexcept nogil:
     if not (a.open and b.open and _bare(a) and _bare(b)):
         return 0
-    if a.rtp.law != b.rtp.law or (a.rtp.dtmf_type >= 0) != (b.rtp.dtmf_type >= 0):
+    if not rtp_alike(a.rtp, b.rtp):
         return 0
     if a.bridge != b.bridge:
         return 0
@@ -100,7 +100,7 @@ cdef void _review_relays(EngineState* e) noexcept nogil:
             continue
         b = &e.port[a.relay]
         may = _may_relay(e, a, b)
-        if may and not a.relaying and not a.rtp.hold and not b.rtp.hold:
+        if may and not a.relaying and not (a.rtp.hold or b.rtp.hold or a.rtp.renew or b.rtp.renew):
             _begin(a, b)
             _begin(b, a)
             storei32(&a.rtp.relay_peer, b.id)
@@ -112,14 +112,15 @@ cdef void _review_relays(EngineState* e) noexcept nogil:
 cdef int _may_send(EngineState* e, RtpPort* r) noexcept nogil:
     """Take the sending state back from the RTP thread once it cannot be inside it any more."""
     cdef uint32_t turn
-    if not r.hold:
-        return 1
-    turn = load32(&e.relay_turn)
-    if turn == r.hold_mark and turn & 1:
-        return 0
-    r.hold = 0
-    if <int32_t>(r.tx_last_ts - r.tx_ts) > 0:
-        store32(&r.tx_ts, r.tx_last_ts)
+    if r.hold:
+        turn = load32(&e.relay_turn)
+        if turn == r.hold_mark and turn & 1:
+            return 0
+        r.hold = 0
+        if <int32_t>(r.tx_last_ts - r.tx_ts) > 0:
+            store32(&r.tx_ts, r.tx_last_ts)
+    if r.renew:
+        rtp_reset_sender(e, r)
     return 1
 
 
@@ -236,7 +237,7 @@ cdef void _speak(EngineState* e, Port* p) noexcept nogil:
     cdef Port* peer
     cdef int keyed
     if p.relaying:
-        store32(&p.rtp.tx_ts, p.rtp.tx_ts + BLOCK)
+        store32(&p.rtp.tx_ts, p.rtp.tx_ts + p.rtp.ts_block)
         return
     keyed = player_keys(e, p) if p.rtp != NULL and _may_send(e, p.rtp) else 0
     if p.bridge >= 0 and p.hear:
@@ -263,7 +264,7 @@ cdef void _speak(EngineState* e, Port* p) noexcept nogil:
         p.sent_power[e.tick % WORLD_BLOCKS] = frame_power(p.out, BLOCK)
         e.seam.playback(e, p.id, p.out)
     elif p.rtp.hold:
-        store32(&p.rtp.tx_ts, p.rtp.tx_ts + BLOCK)
+        store32(&p.rtp.tx_ts, p.rtp.tx_ts + p.rtp.ts_block)
     else:
         rtp_send_block(e, p, NULL if keyed else p.out)
 

@@ -121,7 +121,7 @@ cdef int player_keys(EngineState* e, Port* p) noexcept nogil:
         busy = 1
         if y.phase_ms == 10:
             y.event_ts = p.rtp.tx_ts
-        y.event_length = y.phase_ms * 8
+        y.event_length = y.phase_ms * p.rtp.dtmf_khz
         if y.phase_ms + 10 > y.on:
             rtp_send_key(e, p, y.digits[y.index], y.event_ts, y.event_length, 0, 1)
             y.ending = 2

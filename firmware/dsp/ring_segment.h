@@ -23,7 +23,7 @@
 #include "gauges.h"
 
 #define RING_MAGIC 0x52505842u        /* "BXPR" */
-#define RING_VERSION 3u
+#define RING_VERSION 4u
 #define RING_COMMANDS 1024u
 #define RING_EVENTS 4096u
 #define RING_EVENT_RESERVE 3072u      /* slots that only lifecycle events may use */
@@ -67,9 +67,11 @@ enum { FAIL_PORT = 1, FAIL_RANGE, FAIL_STATE, FAIL_TYPE, FAIL_CLIP, FAIL_LOST, F
 typedef struct {
     uint32_t remote_ip;               /* IPv4, host order; 0 = not known yet */
     uint16_t remote_port;
-    int16_t law, payload_type, dtmf_type;   /* law 0 PCMU, 8 PCMA; dtmf_type -1 = none */
+    int16_t codec, payload_type, dtmf_type;   /* codec: CODEC_* of codec.pxd; dtmf_type -1 = none */
     uint16_t ptime_ms;
     uint8_t send, receive;
+    uint8_t dtmf_khz;                 /* clock of the durations of keys: 8 or 48 */
+    uint8_t comfort_noise;            /* the peer understands payload type 13 */
     char tag[RING_TAG];
 } body_rtp;
 typedef struct { uint64_t line; float rx_gain, tx_gain; uint16_t echo_tail_ms; char tag[RING_TAG]; } body_line;   /* line: identity, 0 = none */
@@ -112,7 +114,7 @@ typedef struct {
     uint32_t rx_packets, tx_packets, lost, late, foreign, malformed;
     uint32_t drive;
     float volts;
-    int16_t bridge, relay, law, payload_type, dtmf_type, whisper;
+    int16_t bridge, relay, codec, payload_type, dtmf_type, whisper;
     uint16_t remote_port, local_port, ptime_ms;
     uint8_t rtp, hear, speak, relaying, send, receive, watched, recording;
     uint8_t battery, reversed, flowing, closed, ringing, open, playing, clear;   /* battery: 0 lost, 1 present, 2 not known yet */

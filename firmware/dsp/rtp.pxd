@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from firmware.dsp.state cimport EngineState, Port, RtpPort
 
 
+cdef int rtp_alike(RtpPort* a, RtpPort* b) noexcept nogil
 cdef void rtp_reset_sender(EngineState* e, RtpPort* r) noexcept nogil
 cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint32_t ip, int udp_port) noexcept nogil
 cdef void rtp_keys_expire(EngineState* e, Port* p) noexcept nogil

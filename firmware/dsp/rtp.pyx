@@ -12,6 +12,8 @@ ring without locks, or, while the port is relayed, straight to the peer's socket
 timestamps moved by a constant; so switching between relay and mixing is invisible to the telephone.
 Telephone events: packets of one timestamp are one key. Its start is taken from whichever packet comes first, its end from the
 first end packet, or from a new timestamp, or from 200 ms without packets. A key that ended is never reported again.
+Timestamps run in the clock of the codec: 8000 Hz, with Opus 48 000 Hz (RFC 7587 section 4.1; G.722 keeps 8000, RFC 3551 section 4.5.2);
+a key lasts in the clock its payload type was negotiated with. A stream whose clock changes becomes another one (RFC 7160).
 Sending runs in the tick: continuous audio, also silence; a key is sent instead of audio and ends with three end packets.
 The sending state of a port belongs to the tick, or to the RTP thread while another port is relayed to it. The tick gives it up
 before it sets `relay_peer`; it takes it back after clearing `relay_peer` and seeing `relay_turn` change or even.
@@ -21,9 +23,8 @@ from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
-from firmware.dsp.codec cimport CODEC_PCMA, CODEC_PCMU
+from firmware.dsp.codec cimport codec_encode, codec_span
 from firmware.dsp.emit cimport emit_from
-from firmware.dsp.g711 cimport LAW_PCMA, g711_encode
 from firmware.dsp.jitter cimport JITTER_NOISE, jitter_put
 from firmware.dsp.seam cimport seam_virtual
 from firmware.dsp.state cimport *
@@ -67,6 +68,7 @@ cdef void rtp_reset_sender(EngineState* e, RtpPort* r) noexcept nogil:
     r.tx_packets = 0
     r.tx_marker = 1
     r.hold = 0
+    r.renew = 0
     r.fill = 0
 
 
@@ -133,7 +135,7 @@ cdef void _end_key(EngineState* e, Port* p) noexcept nogil:
     if loadi32(&p.rtp.report_keys):
         memset(&d, 0, sizeof(d))
         d.digit = x.key
-        d.duration_ms = x.key_duration // 8
+        d.duration_ms = x.key_duration // loadi32(&p.rtp.dtmf_khz)
         d.rfc4733 = 1
         emit_from(e, &e.rtp_lane, EVT_DIGIT, p.id, <int64_t>load64(&e.tick) * 10, &d, sizeof(d))
 
@@ -187,12 +189,12 @@ cdef int _forward(EngineState* e, Port* p, int peer, int is_key, int is_noise, i
     cdef RtpPort* to = e.port[peer].rtp
     cdef RtpReceive* x = &p.rtp.rx
     cdef uint32_t out
-    cdef int length = 160 if is_key or is_noise else n
+    cdef int32_t length = 2 * <int32_t>load32(&to.ts_block) if is_key or is_noise else codec_span(loadi32(&to.codec), data, n)
     add32(&e.relay_turn, 1)
     if loadi32(&p.rtp.relay_peer) != peer:
         add32(&e.relay_turn, 1)
         return 0
-    if loadi32(&to.send):
+    if loadi32(&to.send) and length > 0 and (not is_noise or loadi32(&to.comfort_noise)):
         if not x.relay_fresh or x.relay_ssrc != ssrc:
             out = load32(&to.tx_ts)
             if <int32_t>(to.tx_last_ts - out) > 0:
@@ -275,9 +277,16 @@ cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint3
     slot.seq = (data[2] << 8) | data[3]
     slot.marker = data[1] >> 7
     slot.n = payload
-    slot.law = NOISE_TYPE if is_noise else loadi32(&r.law)
+    slot.kind = JITTER_NOISE if is_noise else loadi32(&r.codec)
     memcpy(slot.data, data + head, payload)
     store64(&q.head, q.head + 1)
+
+
+cdef int rtp_alike(RtpPort* a, RtpPort* b) noexcept nogil:
+    """Packets of one may be sent on by the other: the codecs and what keys mean are the same."""
+    if a.codec != b.codec or (a.dtmf_type >= 0) != (b.dtmf_type >= 0):
+        return 0
+    return a.dtmf_type < 0 or a.dtmf_khz == b.dtmf_khz
 
 
 # --- tick --------------------------------------------------------------------------------------------------------------
@@ -288,11 +297,9 @@ cdef void rtp_take_packets(EngineState* e, Port* p) noexcept nogil:
     cdef uint64_t head = load64(&q.head)
     cdef uint64_t tail = q.tail
     cdef Packet* slot
-    cdef int kind
     while tail < head:
         slot = &q.slot[tail % PACKET_RING]
-        kind = JITTER_NOISE if slot.law == NOISE_TYPE else CODEC_PCMA if slot.law == LAW_PCMA else CODEC_PCMU
-        jitter_put(&p.rtp.jitter, e.tick, slot.ssrc, slot.seq, slot.ts, slot.marker, kind, slot.data, slot.n)
+        jitter_put(&p.rtp.jitter, e.tick, slot.ssrc, slot.seq, slot.ts, slot.marker, slot.kind, slot.data, slot.n)
         tail += 1
         store64(&q.tail, tail)
 
@@ -300,23 +307,27 @@ cdef void rtp_take_packets(EngineState* e, Port* p) noexcept nogil:
 cdef void rtp_send_block(EngineState* e, Port* p, const short* samples) noexcept nogil:
     """Append 80 samples to the frame being built; send it when full. NULL: the time passes without audio (a key is being sent)."""
     cdef RtpPort* r = p.rtp
+    cdef int n
     if samples == NULL or not r.send:
         r.fill = 0
         r.tx_marker = 1
     else:
-        g711_encode(r.law, samples, &r.frame[r.fill], BLOCK)
+        memcpy(&r.pcm[r.fill], samples, BLOCK * sizeof(short))
         r.fill += BLOCK
         if r.fill >= r.ptime:
-            _send(r, r.payload_type, r.tx_marker, r.tx_ts - <uint32_t>(r.fill - BLOCK), r.frame, r.fill)
-            r.tx_marker = 0
+            n = codec_encode(&r.coder, r.pcm, r.fill, r.frame, sizeof(r.frame))
+            if n > 0:
+                _send(r, r.payload_type, r.tx_marker, r.tx_ts - r.ts_block * <uint32_t>(r.fill // BLOCK - 1), r.frame, n)
+                r.tx_marker = 0
             r.fill = 0
-    store32(&r.tx_ts, r.tx_ts + BLOCK)
+    store32(&r.tx_ts, r.tx_ts + r.ts_block)
 
 
 cdef int rtp_send_key(EngineState* e, Port* p, char digit, uint32_t ts, int duration, int marker, int end) noexcept nogil:
-    """One telephone-event packet; duration in samples since ts."""
+    """One telephone-event packet; duration since ts in ticks of the key clock (a longer key than 16 bits can tell stays at their end)."""
     cdef uint8_t data[4]
     cdef int code
+    duration = duration if duration < 0xFFFF else 0xFFFF
     for code in range(16):
         if KEY_BYTES[code] == digit:
             data[0] = code

@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from firmware.dsp.abi cimport echo_memory, event_lane, pay_port, ring_event, ring_segment
 from firmware.dsp.activity cimport Activity
 from firmware.dsp.agc cimport Agc
+from firmware.dsp.codec cimport Codec
 from firmware.dsp.dtmf cimport DtmfDet, DtmfGen
 from firmware.dsp.echo cimport EchoState
 from firmware.dsp.echo_score cimport EchoScorer
@@ -76,7 +77,7 @@ cdef struct Packet:
     uint32_t ts
     uint16_t seq
     uint16_t n
-    int32_t law                 # of G.711, or NOISE_TYPE
+    int32_t kind                # CODEC_* or JITTER_NOISE
     int32_t marker
     uint8_t data[480]
 
@@ -111,13 +112,16 @@ cdef struct RtpPort:
     uint32_t generation
     uint32_t remote_ip
     uint32_t remote_port
-    int32_t law
+    int32_t codec               # CODEC_*
     int32_t payload_type
     int32_t dtmf_type
     int32_t send
     int32_t receive
     int32_t report_keys         # post Digit events
-    int32_t ptime               # samples
+    int32_t dtmf_khz            # clock of the durations of keys
+    int32_t comfort_noise       # the peer understands NOISE_TYPE
+    uint32_t ts_block           # RTP clock ticks in a block: 80, Opus 480
+    int32_t ptime               # samples at 8 kHz
     int32_t relay_peer          # port id packets are forwarded to, -1 = none
     uint32_t relay_start        # raised when a relay begins: new timestamp offset
     # written by the RTP thread
@@ -138,8 +142,12 @@ cdef struct RtpPort:
     int tx_marker
     int hold                    # tick: wait until the RTP thread has left the sending state
     uint32_t hold_mark
-    int fill
+    int renew                   # tick: the RTP clock changed, begin another stream (RFC 7160)
+    int fill                    # samples waiting in pcm
+    short pcm[480]
     uint8_t frame[480]
+    Codec coder                 # tick: both directions
+    void* coder_memory
     # tick
     uint32_t seen_packets
     uint64_t heard_tick
@@ -314,6 +322,7 @@ cdef struct EngineState:
     Clip* clips
     int nrtp
     RtpPort* rtp
+    char* coder_memory          # codec_size() for each RTP port
     Port port[128]
     Line line[16]
     int32_t sums[64][80]

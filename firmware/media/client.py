@@ -49,12 +49,11 @@ TURNS = 3           # of the event loop between handling and commit
 HELLO_S = 15.0
 HELLO_RETRY_S = 0.5
 MESSAGE = 1 << 16
-LAWS = {"pcmu": 0, "pcma": 8}
 FSK = {"": 0, "bell202": 1, "v23": 2}
 WATCH = {"fxo": 1, "fxs": 2}
 FSK_LEVEL = -13.5   # dBm0, ETSI EN 300 659-1 and GR-30 at the sending side
 
-Codec = Literal["pcmu", "pcma"]
+Codec = Literal["pcmu", "pcma", "g722", "opus"]
 
 
 class MediaClock(Protocol):
@@ -334,17 +333,22 @@ class Media(Generic[ClockType]):
 
     def open_rtp(
         self, port: int, *, remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-        send: bool, receive: bool, tag: str,
+        send: bool, receive: bool, tag: str, dtmf_clock: int = 8000, comfort_noise: bool = False,
     ) -> Answer:  # fmt: skip
-        """Start an allocated port. `remote` is the address in the SDP (IPv4); `dtmf_type` None = keys in-band."""
-        return self._command("open_rtp", port, _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag))
+        """Start an allocated port. `remote` is the address in the SDP (IPv4); `dtmf_type` None = keys in-band.
+
+        `dtmf_clock` (Hz) is that of the durations of keys; `comfort_noise`: the peer understands payload type 13.
+        """
+        body = _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag, dtmf_clock, comfort_noise)
+        return self._command("open_rtp", port, body)
 
     def update_rtp(
         self, port: int, *, remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-        send: bool, receive: bool, tag: str,
+        send: bool, receive: bool, tag: str, dtmf_clock: int = 8000, comfort_noise: bool = False,
     ) -> Answer:  # fmt: skip
         """Re-INVITE: keeps jitter buffer, SSRC and, where `remote` is the same, the learned source."""
-        return self._command("update_rtp", port, _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag))
+        body = _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag, dtmf_clock, comfort_noise)
+        return self._command("update_rtp", port, body)
 
     def close_rtp(self, port: int) -> Answer:
         """Close the port; its id and UDP socket may be allocated again once media has answered."""
@@ -506,12 +510,12 @@ def _factor(db: float) -> float:
 
 def _rtp(
     remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-    send: bool, receive: bool, tag: str,
+    send: bool, receive: bool, tag: str, dtmf_clock: int, comfort_noise: bool,
 ) -> bytes:  # fmt: skip
     ip = socket.inet_aton(remote[0]) if remote is not None else b"\0\0\0\0"
     halves = int.from_bytes(ip[:2], "big"), int.from_bytes(ip[2:], "big")
     udp = remote[1] if remote is not None else 0
-    return abi.pack_rtp(*halves, udp, LAWS[str(codec)], payload_type, dtmf_type, ptime_ms, send, receive, tag)
+    return abi.pack_rtp(*halves, udp, str(codec), payload_type, dtmf_type, ptime_ms, send, receive, tag, dtmf_clock, comfort_noise)
 
 
 def _spec(

@@ -296,13 +296,12 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
 
 def port_state(port: int, facts: Mapping[str, Any]) -> PortState:
     """A `PortState` of a snapshot event."""
-    rtp, fxo, fxs = facts["kind"] == "rtp", facts["watched"] == "fxo", facts["watched"] == "fxs"
+    fxo, fxs = facts["watched"] == "fxo", facts["watched"] == "fxs"
     same = {name: facts[name] for name in PortState.__struct_fields__ if name in facts}
     return PortState(
         **{
             **same,
             "port": port,
-            "codec": ("pcma" if facts["law"] else "pcmu") if rtp else "",
             "battery": facts["battery"] if fxo else None,
             "reversed": facts["reversed"] if fxo else None,
             "loop": facts["flowing"] if fxo else None,

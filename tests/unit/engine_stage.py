@@ -175,7 +175,7 @@ class Stage:
             send: bool = True, receive: bool = True) -> int:  # fmt: skip
         high, low = (0x7F00, 1) if phone else (0, 0)
         udp = phone.port if phone else 0
-        body = abi.pack_rtp(high, low, udp, law, law, dtmf, ptime, send, receive, f"rtp-{port}")
+        body = abi.pack_rtp(high, low, udp, {0: "pcmu", 8: "pcma"}[law], law, dtmf, ptime, send, receive, f"rtp-{port}")
         return self.do("update_rtp" if update else "open_rtp", port, body)
 
     def join(self, bridge: int, *ports: int) -> None:

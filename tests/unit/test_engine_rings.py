@@ -125,7 +125,7 @@ def test_a_snapshot_names_what_runs(stage: Stage) -> None:
     ports = stage.snapshot()
     assert set(ports) == {0, 4, 16}
     assert (ports[4]["tag"], ports[4]["bridge"], ports[4]["player"]) == ("line-4", 5, 31)
-    assert (ports[16]["kind"], ports[16]["law"], ports[16]["local_port"]) == ("rtp", 8, stage.local(16)[1])
+    assert (ports[16]["kind"], ports[16]["codec"], ports[16]["local_port"]) == ("rtp", "pcma", stage.local(16)[1])
     assert (ports[0]["watched"], ports[0]["open"]) == ("fxo", False)
 
 

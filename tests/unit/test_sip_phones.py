@@ -257,12 +257,50 @@ def test_called_extension_rings_answers_and_hangs_up(house: House, desk: Desk) -
     assert len(house.take(LegRinging)) == 1
     (answered,) = house.take(LegAnswered)
     opened = house.media.open[answered.port]
-    assert (opened["remote"], opened["codec"], opened["dtmf_type"], opened["send"]) == (("192.0.2.21", 4000), "pcma", 101, True)
+    assert (opened["remote"], opened["codec"], opened["dtmf_type"], opened["send"]) == (("192.0.2.21", 4000), "opus", 102, True)
     assert house.phones.state_of("201") == "busy"
     desk.send(ev.EndCall(call))
     (over,) = house.take(LegEnded)
     assert (over.cause, over.evidence.kind, over.by_far) == (Cause.NORMAL, "bye", True)
     house.nothing_left()
+
+
+def offered_order(house: House, desk: Desk, *others: str) -> str:
+    """The m-line of our offer to the desk when its contact has these other legs."""
+    house.phones.partners("L9", others)
+    house.phones.originate("L9", desk.number, number=desk.number, caller=Party("5551234"), alert=Alert.NORMAL, ring_ms=20_000)
+    house.settle()
+    (incoming,) = desk.take(ev.IncomingCall)
+    house.phones.hang_up("L9", Cause.NORMAL)
+    house.settle()
+    return " ".join(incoming.offer.media[0].formats)
+
+
+def test_codecs_are_offered_in_the_order_that_suits_the_partner(house: House, desk: Desk) -> None:
+    assert offered_order(house, desk) == "96 9 8 0 13 101 102"
+    assert offered_order(house, desk, "a line") == "8 0 96 9 13 101 102"  # the law of the exchange, nothing to transcode
+    caller = Desk(house, "202", ("192.0.2.31", 5090))
+    caller.register()
+    leg = house.dial(caller, "201", offer=SDP.replace(b"RTP/AVP 8 0 101", b"RTP/AVP 0 9 101")).leg
+    assert offered_order(house, desk, leg) == "9 0 96 8 13 101 102"  # what the caller has comes first
+    house.phones.answer(leg)
+    house.settle()
+    assert offered_order(house, desk, leg) == "9 96 8 0 13 101 102"  # what it speaks comes first
+
+
+def test_a_caller_is_answered_with_what_the_called_phone_speaks(house: House, desk: Desk) -> None:
+    caller = Desk(house, "202", ("192.0.2.31", 5090))
+    caller.register()
+    offer = SDP.replace(b"RTP/AVP 8 0 101", b"RTP/AVP 111 9 8 101") + b"a=rtpmap:111 opus/48000/2\r\n"
+    leg = house.dial(caller, "201", offer=offer).leg
+    house.phones.partners("L9", [leg])
+    house.ring("L9", "201")
+    desk.negotiation.preference = ("g722", "pcma")
+    desk.answer()
+    house.phones.partners(leg, ["L9"])
+    house.phones.answer(leg)
+    house.settle()
+    assert {opened["codec"] for opened in house.media.open.values()} == {"g722"}
 
 
 def test_private_caller_is_anonymous(house: House, desk: Desk) -> None:

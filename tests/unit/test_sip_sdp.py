@@ -100,7 +100,8 @@ def test_the_t_line_of_an_answer_equals_the_offer() -> None:
 def test_offer_and_answer_agree_on_a_path() -> None:
     caller, callee = audio(PBX, 5000), audio(("192.0.2.20", 4000), 4100)
     path = caller.receive_answer(callee.receive_offer(caller.offer()))
-    assert path.remote == ("192.0.2.20", 4100) and path.codec == "pcma" and path.dtmf_type == 101 and path.send and path.receive
+    assert path.remote == ("192.0.2.20", 4100) and path.send and path.receive
+    assert (path.codec, path.payload_type, path.dtmf_type, path.dtmf_clock, path.comfort_noise) == ("opus", 96, 102, 48000, False)
     assert callee.path is not None and callee.path.remote == ("192.0.2.1", 5000)
 
 
@@ -116,6 +117,84 @@ def test_our_hold_is_offered_sendonly_and_their_answer_taken() -> None:
     caller.hold = True
     path = caller.receive_answer(callee.receive_offer(caller.offer()))
     assert (path.send, path.receive) == (True, False) and callee.path is not None and callee.path.held
+
+
+# --- codecs -----------------------------------------------------------------------------------------------------------
+
+OPUS = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n"
+KEYS = "a=rtpmap:97 telephone-event/8000\r\na=rtpmap:98 telephone-event/48000\r\n"
+
+
+def attributes(text: str) -> list[str]:
+    return [line[2:] for line in text.splitlines() if line.startswith("a=")]
+
+
+def test_what_we_offer() -> None:
+    text = OfferAnswer("192.0.2.1", 5000, "1").offer().build().decode()
+    assert "m=audio 5000 RTP/AVP 96 9 8 0 13 101 102\r\n" in text
+    assert attributes(text) == [
+        "rtpmap:96 opus/48000/2", "fmtp:96 stereo=0;sprop-stereo=0;useinbandfec=1;maxaveragebitrate=48000", "rtpmap:9 G722/8000",
+        "rtpmap:8 PCMA/8000", "rtpmap:0 PCMU/8000", "rtpmap:13 CN/8000", "rtpmap:101 telephone-event/8000", "fmtp:101 0-15",
+        "rtpmap:102 telephone-event/48000", "fmtp:102 0-15", "ptime:20", "maxptime:60", "sendrecv",
+    ]  # fmt: skip
+    narrow = OfferAnswer("192.0.2.1", 5000, "1", ("pcmu", "pcma")).offer().build().decode()
+    assert "m=audio 5000 RTP/AVP 0 8 13 101\r\n" in narrow and "48000" not in narrow
+
+
+def test_opus_is_answered_with_its_number_and_keys_at_its_clock() -> None:
+    side, text = answer_to(offer("m=audio 4000 RTP/AVP 0 111 97 98\r\n" + OPUS + KEYS))
+    assert "m=audio 5000 RTP/AVP 111 98\r\n" in text
+    assert attributes(text)[:2] == ["rtpmap:111 opus/48000/2", "fmtp:111 stereo=0;sprop-stereo=0;useinbandfec=1;maxaveragebitrate=48000"]
+    assert side.path is not None
+    assert (side.path.codec, side.path.payload_type, side.path.dtmf_type, side.path.dtmf_clock) == ("opus", 111, 98, 48000)
+
+
+def test_opus_with_keys_at_8000_only_is_understood() -> None:
+    side, text = answer_to(offer("m=audio 4000 RTP/AVP 111 97\r\n" + OPUS + KEYS))
+    assert "m=audio 5000 RTP/AVP 111 97\r\n" in text
+    assert side.path is not None and (side.path.codec, side.path.dtmf_type, side.path.dtmf_clock) == ("opus", 97, 8000)
+
+
+def test_other_codecs_take_no_keys_at_48000() -> None:
+    side, text = answer_to(offer("m=audio 4000 RTP/AVP 9 98\r\n" + KEYS))
+    assert "m=audio 5000 RTP/AVP 9\r\n" in text
+    assert side.path is not None and (side.path.codec, side.path.payload_type, side.path.dtmf_type) == ("g722", 9, None)
+
+
+@pytest.mark.parametrize("wrong", ["opus/16000/2", "opus", "G722/16000", "PCMA/16000"])
+def test_a_codec_at_another_clock_is_another_codec(wrong: str) -> None:
+    side, _ = answer_to(offer(f"m=audio 4000 RTP/AVP 111 0\r\na=rtpmap:111 {wrong}\r\n"))
+    assert side.path is not None and side.path.codec == "pcmu"
+
+
+def test_comfort_noise_belongs_to_g711() -> None:
+    side, text = answer_to(offer("m=audio 4000 RTP/AVP 8 13\r\n"))
+    assert "m=audio 5000 RTP/AVP 8 13\r\n" in text and side.path is not None and side.path.comfort_noise
+    side, text = answer_to(offer("m=audio 4000 RTP/AVP 9 8 13\r\n"))
+    assert "m=audio 5000 RTP/AVP 9\r\n" in text and side.path is not None and not side.path.comfort_noise
+
+
+def test_packet_times_that_opus_lacks() -> None:
+    for wanted, granted in ((10, 10), (20, 20), (30, 20), (40, 40), (50, 40), (60, 60), (120, 60)):
+        side, text = answer_to(offer("m=audio 4000 RTP/AVP 111\r\n" + OPUS + f"a=ptime:{wanted}\r\n"))
+        assert side.path is not None and side.path.ptime_ms == granted and f"a=ptime:{granted}\r\n" in text
+
+
+def test_a_later_offer_keeps_the_meaning_of_payload_numbers() -> None:
+    # The peer uses 96 for its keys and 101 for Opus: our own proposals would give both another meaning.
+    theirs = (
+        "m=audio 4000 RTP/AVP 101 0 96 102\r\na=rtpmap:101 opus/48000/2\r\na=rtpmap:96 telephone-event/8000\r\na=rtpmap:102 iLBC/8000\r\n"
+    )
+    side, _ = answer_to(offer(theirs))
+    again = side.offer().build().decode()
+    assert "m=audio 5000 RTP/AVP 101 9 8 0 13 96 103\r\n" in again
+    assert "rtpmap:103 telephone-event/48000" in again and "rtpmap:102" not in again
+
+
+def test_a_change_of_codec_is_a_new_version_and_a_new_path() -> None:
+    side, _ = answer_to(offer("m=audio 4000 RTP/AVP 111 0\r\n" + OPUS))
+    _, second = answer_to(offer("m=audio 4000 RTP/AVP 9 0\r\n", version=2), side)
+    assert side.path is not None and side.path.codec == "g722" and side.version == 2 and "RTP/AVP 9\r\n" in second
 
 
 def test_negotiation_survives_a_snapshot() -> None:

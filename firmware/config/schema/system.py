@@ -10,6 +10,7 @@ from firmware.config.schema.base import Entry, about
 
 Language = Literal["en", "zh"]
 Country = Literal["CN", "US", "UK", "DE", "FR", "AU"]
+AudioCodec = Literal["opus", "g722", "g711"]
 
 
 class Site(Entry, frozen=True):
@@ -42,6 +43,10 @@ class Rtp(Entry, frozen=True):
     calls: Annotated[int, about("RTP ports kept ready (two per SIP-SIP call)", ge=4, le=112, apply="restart")] = 64
     jitter_min_ms: Annotated[int, about("Smallest jitter buffer", unit="ms", ge=10, le=200)] = 20
     jitter_max_ms: Annotated[int, about("Largest jitter buffer", unit="ms", ge=20, le=500)] = 200
+    codecs: Annotated[
+        list[AudioCodec],
+        about("Codecs for SIP phones, the best first; g711 is always offered. Two phones with the same one keep its full quality", max_length=3),
+    ] = field(default_factory=lambda: ["opus", "g722", "g711"])
     silence_timeout_s: Annotated[int, about("End a SIP leg whose RTP stopped for this long, 0 never", unit="s", ge=0, le=3600)] = 60
 
 
