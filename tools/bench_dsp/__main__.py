@@ -9,17 +9,13 @@ status is 1 when a section broke, 0 otherwise, also when goals are missed: a mis
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import platform
 import secrets
 import subprocess
 import sys
-import time
-import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,26 +23,9 @@ from typing import Any
 from . import peers
 from .pages import goal_record, goal_row, record, terminal, text_table, write_pages
 from .report import Section
+from .sections import ORDER, available, measure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ORDER = ("echo", "dtmf", "tones", "callerid", "codec", "jitter", "voice", "cost")
-
-
-def available() -> list[str]:
-    """The sections that exist."""
-    return [name for name in ORDER if find_spec(f"{__package__}.{name}")]
-
-
-def measure(name: str, quick: bool, seed: int) -> tuple[Section | None, str, float]:
-    """One section; what broke it, if something did; seconds it took."""
-    start = time.monotonic()
-    try:
-        section = importlib.import_module(f"{__package__}.{name}").measure(quick, seed)
-        if not isinstance(section, Section):
-            raise TypeError(f"{name}.measure gave {type(section).__name__}, not a Section")
-    except Exception:
-        return None, traceback.format_exc(), time.monotonic() - start
-    return section, "", time.monotonic() - start
 
 
 def one_line(*command: str) -> str:

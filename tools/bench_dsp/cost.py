@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from firmware.dsp import FskTransmitter
 
 from . import count
-from .drive import SIGNALS, TAILS, own_blocks, peer_blocks
+from .count import SIGNALS
+from .drive import TAILS, own_blocks, peer_blocks
 from .report import Curve, Goal, Plot, Section, Table
 
 Sound = NDArray[np.float64]

@@ -18,11 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from .drive import SIGNALS, Block, own_blocks, peer_blocks
+from .drive import Block, own_blocks, peer_blocks
 
 TOP = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
 BUILD = TOP / "build" / "bench"
+SIGNALS = BUILD / "signals"
+FIXED = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": ""}
 SECONDS = 2  # of sound; a run takes one round or two
 
 
@@ -57,15 +59,16 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 
 
 def arguments(block: str, samples: int) -> list[str]:
-    return ["-m", "tools.bench_dsp.drive", block, "--samples", str(samples), "--signals", str(SIGNALS)]
+    start = "import sys; from tools.bench_dsp.drive import main; sys.exit(main(sys.argv[1:]))"
+    return ["-c", start, block, str(samples), str(SIGNALS)]
 
 
 def callgrind(block: str, samples: int) -> int:
     """Instructions of a whole process on this machine."""
-    environment = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**FIXED, "PYTHONPATH": str(TOP)}
     if block in peer_blocks():
         environment["LD_PRELOAD"] = str(compiled("quiet.c"))
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, *arguments(block, samples)]
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-P", "-S", *arguments(block, samples)]
     text = run(command, environment)
     found = re.search(r"Collected : (\d+)", text)
     if not found:
@@ -77,7 +80,7 @@ def emulated(block: str, samples: int) -> int:
     """Instructions of a whole process on ARM; `tools/dsp_arm.sh build` has made it."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "count"
-        environment = {"QEMU_PLUGIN": f"{compiled('count_arm.c')},out={target}", "PYTHONHASHSEED": "0"}
+        environment = {"QEMU_PLUGIN": f"{compiled('count_arm.c')},out={target}", **FIXED}
         run([str(TOP / "tools" / "dsp_arm.sh"), "run", *arguments(block, samples)], environment)
         return int(target.read_text())
 
@@ -90,11 +93,14 @@ def per_sample(block: str, arm: bool) -> float:
         short, long = counter(block, SECONDS * spec.rate), counter(block, 2 * SECONDS * spec.rate)
     except NoBlock:
         return float("nan")
+    if long <= short:
+        raise CountFailed(f"{block}: {short} instructions for the shorter run, {long} for the longer")
     return (long - short) / (SECONDS * spec.rate)
 
 
 def many(blocks: list[str], arm: bool) -> dict[str, float]:
-    """Several, as many at a time as there are processors."""
+    """Several, as many at a time as there are processors; the first run fills the cache of compiled Python."""
+    (emulated if arm else callgrind)(blocks[0], SECONDS * 8000)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         return dict(zip(blocks, pool.map(lambda block: per_sample(block, arm), blocks), strict=True))
 

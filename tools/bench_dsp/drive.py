@@ -1,24 +1,26 @@
 """Runs one block over a given number of samples and nothing else: what the instruction counters of `count.py` run.
 
-    python -m tools.bench_dsp.drive BLOCK --samples N [--signals FOLDER]      python -m tools.bench_dsp.drive --list
+    python -m tools.bench_dsp.drive BLOCK SAMPLES [FOLDER]      without arguments: names the blocks
 
 Sound comes from files that `count.py` made (16 bits, 8 or 16 kHz), is read whole before the block starts and begins again at its end.
 A block gets a second at a time where its interface takes any length, so that Python's calls vanish in the count; blocks that work on
-packets get packets, and their counts include some ten instructions a sample of Python. No numpy: this also runs on the armhf Python.
-The end status is 3 when this tree has no such block.
+packets get packets, and their counts include some ten instructions a sample of Python. No numpy, because this also runs on the
+armhf Python, and few imports, because every run under callgrind pays for them. The end status is 3 when this tree has no such block.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from importlib import import_module
 
-SIGNALS = Path(__file__).resolve().parent.parent.parent / "build" / "bench" / "signals"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Feed = Callable[[bytes, bytes], object]  # a second of (reference or only signal, captured)
+
 TAILS = (16, 32, 64, 128)
-Feed = Callable[[bytes, bytes], object]  # a second of (reference or only signal, captured)
 
 
 class Block:
@@ -39,8 +41,6 @@ def packets(feed: Callable[[bytes], object], size: int) -> Feed:
 
 def dsp(name: str) -> Any:
     """A class of firmware.dsp, asked for late so that a tree without it can run the others."""
-    from importlib import import_module
-
     home, _, what = name.rpartition(".")
     return getattr(import_module("firmware.dsp" + (f".{home}" if home else "")), what)
 
@@ -226,11 +226,16 @@ def peer_blocks() -> dict[str, Block]:
     }
 
 
-def drive(block: Block, samples: int, folder: Path) -> None:
+def read(folder: str, name: str) -> bytes:
+    with open(f"{folder}/{name}.raw", "rb") as file:  # noqa: PTH123  (pathlib costs more than most blocks)
+        return file.read()
+
+
+def drive(block: Block, samples: int, folder: str) -> None:
     """Feeds the sound."""
     feed = block.make()
-    sound = (folder / f"{block.signal}.raw").read_bytes()
-    other = (folder / f"{block.second}.raw").read_bytes() if block.second else b""
+    sound = read(folder, block.signal)
+    other = read(folder, block.second) if block.second else b""
     step, at = 2 * block.rate, 0
     if len(sound) % step or (other and len(other) != len(sound)):
         raise ValueError(f"{block.signal} is not whole seconds, or {block.second} has another length")
@@ -239,27 +244,22 @@ def drive(block: Block, samples: int, folder: Path) -> None:
         at = (at + step) % len(sound)
 
 
-def main() -> int:
-    """Parse and run."""
+def main(words: list[str]) -> int:
+    """Run what the arguments say."""
     blocks = {**own_blocks(), **peer_blocks()}
-    parser = argparse.ArgumentParser(prog="python -m tools.bench_dsp.drive", description="Feeds one block with sound.")
-    parser.add_argument("block", nargs="?", metavar="BLOCK")
-    parser.add_argument("--samples", type=int, default=8000, help="whole seconds of the block's rate")
-    parser.add_argument("--signals", type=Path, default=SIGNALS)
-    parser.add_argument("--list", action="store_true", help="name the blocks")
-    options = parser.parse_args()
-    if options.list or not options.block:
+    if not words:
         print("\n".join(blocks))
         return 0
-    if options.block not in blocks:
-        parser.error(f"no block {options.block}; --list names them")
+    if words[0] not in blocks or len(words) < 2:
+        print("usage: drive BLOCK SAMPLES [FOLDER]; without arguments it names the blocks", file=sys.stderr)
+        return 2
     try:
-        drive(blocks[options.block], options.samples, options.signals)
+        drive(blocks[words[0]], int(words[1]), words[2] if len(words) > 2 else "build/bench/signals")
     except (ModuleNotFoundError, AttributeError) as error:
-        print(f"drive: {options.block}: {error}", file=sys.stderr)
+        print(f"drive: {words[0]}: {error}", file=sys.stderr)
         return 3
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
