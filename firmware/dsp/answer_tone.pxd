@@ -1,5 +1,5 @@
 # Fax and modem tones at C level: fixed size, no pointers; runs on the frames of a tone front end.
-from firmware.dsp.tone cimport ToneFront
+from firmware.dsp.tone_track cimport ToneFront
 
 cdef enum:
     ANSWER_NONE = 0

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Fax calling and answer tones, modem answer tones: CNG, CED/ANS, ANS with phase reversals, ANSam.
 
-Theory of operation. Works on the frames of a tone front end (`tone.pyx`: high-passed, 20 ms windows every 10 ms), so a port that listens for
+Theory of operation. Works on the frames of a tone front end (`tone_track.pyx`: high-passed, 20 ms windows every 10 ms), so a port that listens for
 call-progress tones pays for the projections only. A frame is pure when 80 % of its energy lies in the band: 1100 +-38 Hz (T.30) or
 2100 +-15 Hz (V.25, V.8), at -43 dBm0 or more; speech and music are not for long.
 
@@ -17,7 +17,7 @@ Invariants: no allocation, no pointers, independent of buffer sizes; at most two
 from libc.math cimport M_PI, atan2, cos, fabs, log10, sin, sqrt
 from libc.string cimport memset
 
-from firmware.dsp.tone cimport ToneFront, tone_basis_add, tone_front_feed, tone_front_init
+from firmware.dsp.tone_track cimport ToneFront, tone_basis_add, tone_front_feed, tone_front_init
 
 cdef extern from "tone_kernels.h" nogil:
     void tone_dot2(const float* a, const float* b, const float* x, float* out_a, float* out_b)
