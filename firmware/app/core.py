@@ -53,6 +53,7 @@ from firmware.sip.flow import Outgoing
 from firmware.sip.registrar import Binding
 from firmware.store.cdr import CallRecords
 from firmware.store.db import Database
+from firmware.store.filters import EchoFilterStore
 from firmware.store.queuelog import QueueLogStore
 
 END_CALLS_S = 2.5
@@ -195,6 +196,7 @@ class Core:
 
     def _begin(self, ports: list[Any]) -> None:
         self._restore_registrations()
+        self.lines.keep_echo_filters(EchoFilterStore(self._state_db))
         self.lines.start(ports, adopting=self.media.adopted)
         going_on = self.calls.start(ports, adopted=self.media.adopted)
         self.lines.finish_adoption()

@@ -25,6 +25,7 @@ from firmware.config.board import Board
 from firmware.config.emergency import emergency_numbers
 from firmware.config.schema.ports import FxoLine, FxsPhone
 from firmware.config.schema.tree import Config
+from firmware.core.lines_echo import EchoMemory, line_identity
 from firmware.core.lines_port import LineMedia, LinePort, LineStatus, TraceEntry
 from firmware.errors import ConfigError, RemoteProtocolError
 from firmware.line import signals as s
@@ -33,6 +34,7 @@ from firmware.line.fxs import Fxs, FxsFacts
 from firmware.line.profiles import Profile
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import Clock
+from firmware.store.filters import EchoFilterStore
 
 __all__ = ["LineStatus", "Lines", "TraceEntry"]
 
@@ -92,6 +94,8 @@ class Lines:
             raise ConfigError(f"{endpoint} on slot {slot}: two ports share an endpoint or a slot; give each extension a jack of its own")
         port = LinePort(endpoint, slot, config, new_machine, self._media, self._clock, self._bus, self._new_leg)
         port.on_leg = self._leg_changed
+        number = config.number if isinstance(config, FxoLine) else ""
+        port.line = line_identity(self.board.name, slot, endpoint, self.profile.country, number)
         self.ports[endpoint] = self._by_slot[slot] = port
 
     def _checker(self, extension: str) -> Callable[[str], Literal["more", "complete", "impossible"]]:
@@ -120,6 +124,13 @@ class Lines:
             self._clock.call_later(ADOPTION_LIMIT_MS, self.finish_adoption)
         else:
             self._start_rest()
+
+    def keep_echo_filters(self, store: EchoFilterStore) -> None:
+        """Carry what the echo cancellers learn over to the next calls; before `start`."""
+        memory = EchoMemory(self._media, store, self._clock, {port.slot: port.line for port in self.ports.values()})
+        for port in self.ports.values():
+            port.on_audio_closed = memory.closed
+        memory.start()
 
     def finish_adoption(self) -> None:
         """Every leg that is taken over was named: the other ports go to rest. Idempotent."""
@@ -158,6 +169,9 @@ class Lines:
             return
         port = self._by_slot.get(getattr(event, "port", -1))
         if port is not None:
+            if type(event).__name__ == "EchoFilter":
+                log.info("%s: known echo filter %s (ERLE %.0f dB when learned)", port.endpoint, event.outcome, event.erle_db)
+                return
             fact = translate(event)
             if fact is not None:
                 port.fact(fact)

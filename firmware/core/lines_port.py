@@ -51,7 +51,9 @@ RETRY_MS = 20
 class LineMedia(Protocol):
     """What lines need of `firmware.media.Media`; every command may be answered later and the answer ignored."""
 
-    def open_line(self, slot: int, *, echo_tail_ms: int, rx_gain_db: float, tx_gain_db: float, tag: str) -> Any: ...
+    def open_line(
+        self, slot: int, *, echo_tail_ms: int, rx_gain_db: float, tx_gain_db: float, tag: str, line: int = 0
+    ) -> Any: ...
 
     def close_line(self, slot: int) -> Any: ...
 
@@ -70,6 +72,10 @@ class LineMedia(Protocol):
     def watch_line(self, slot: int, kind: Any) -> Any: ...
 
     def waiting(self, port: int) -> frozenset[str]: ...
+
+    def learned(self, slot: int) -> Any: ...
+
+    def offer(self, slot: int, known: Any) -> None: ...
 
 
 class LineMessageWaiting(msgspec.Struct, frozen=True, tag=True):
@@ -141,7 +147,9 @@ class LinePort:
         self.restarts = 0
         self.waiting = False                     # adoption: facts are kept back until the machine is known
         self.trace: deque[TraceEntry] = deque(maxlen=TRACE_LENGTH)
+        self.line = 0                            # identity for what its echo canceller learned
         self.on_leg: Callable[[str, LinePort | None], None] = lambda leg, port: None
+        self.on_audio_closed: Callable[[int], None] = lambda slot: None
         self._media, self._clock, self._bus, self._new_leg = media, clock, bus, new_leg
         self._todo: deque[s.Action] = deque()
         self._said: deque[s.Event] = deque()
@@ -298,9 +306,11 @@ class LinePort:
                 rx_gain_db=config.rx_gain_db,
                 tx_gain_db=config.tx_gain_db,
                 tag=self.leg or self.endpoint,
+                line=self.line,
             )
         elif isinstance(action, s.CloseAudio):
             media.close_line(slot)
+            self.on_audio_closed(slot)
         elif isinstance(action, s.Detect):
             media.detect(slot, digits=action.digits, fsk=action.fsk, voice=action.voice, tones=action.tones)
         elif isinstance(action, s.PlayTone):

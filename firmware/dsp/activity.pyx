@@ -2,7 +2,7 @@
 """Activity: talk and silence of both directions of a port, with level and overlap (L2).
 
 Theory of operation. Powers of frames of 10 ms come in; `near` is what the port says after echo cancellation, `far` what it is sent.
-* Background: the least smoothed power (time constant 50 ms) of the last 1.5 to 2 s, times 1.5 for the bias of a minimum; at most -36 dBm0, so
+* Background: the least smoothed power (time constant 20 ms) of the last 1.5 to 2 s, times 1.5 for the bias of a minimum; at most -36 dBm0, so
   that a voice without pauses does not become its own background, and -60 dBm0 before anything is known.
 * A frame is *loud* 8 dB above the background and above -45 dBm0 and, for the near direction, 6 dB above the echo that may be left in it
   (`echo`, told by who knows the canceller; 0 = none).
@@ -62,7 +62,7 @@ cdef void _background(Talk* t, float power) noexcept nogil:
         power = 1.0
     if t.smooth < 0.0:
         t.smooth = power
-    t.smooth += <float>0.18 * (power - t.smooth)
+    t.smooth += <float>0.4 * (power - t.smooth)
     if t.low < 0.0 or t.smooth < t.low:
         t.low = t.smooth
     t.age += 1

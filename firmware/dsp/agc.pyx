@@ -3,7 +3,7 @@
 
 Theory of operation. The speech level is the mean power of the frames that `activity` calls loud, over a second of speech; the gain that
 would bring it to the target (-20 dBm0, the nominal active speech level of ITU-T P.56 and G.100.1) is approached by 2 dB per second
-of speech upwards and 6 dB/s downwards, within 0 dB and `most_db` ("raise the level slightly": 10 dB). Nothing moves in silence, in
+of speech upwards and 6 dB/s downwards, once it is 1.5 dB short, within 0 dB and `most_db` ("raise the level slightly": 10 dB). Nothing moves in silence, in
 noise, or while only echo is there, so noise is never pumped; and the gain is never so great that the background exceeds -45 dBm0.
 Limiter: it looks ahead within the frame. Each quarter of a frame has the gain that its peak allows (+2 dBm0 at most, but never below
 unity), the gain runs in straight lines between, comes back with 40 dB/s, and what begins the frame too loud is bent by a
@@ -29,7 +29,7 @@ cdef float RELEASE = <float>1.0115795         # of the limiter, per quarter: 40 
 cdef float NOISE_UP = <float>1.0011519
 cdef float NOISE_MOST = <float>8183.0         # -45 dBm0
 cdef enum:
-    ENOUGH = 30                 # speech frames before anything moves
+    ENOUGH = 60                 # speech frames before anything moves
     SECOND = 100
 
 
@@ -76,7 +76,7 @@ cdef void _follow(Agc* a, float power, float echo) noexcept nogil:
         a.gain = a.gain * DOWN
         if a.gain < 1.0:
             a.gain = 1.0
-    elif square * a.level < <float>0.891 * a.target and square * UP * UP <= allowed:
+    elif square * a.level < <float>0.708 * a.target and square * UP * UP <= allowed:
         a.gain = a.gain * UP
 
 

@@ -162,7 +162,6 @@ def test_a_quiet_agent_is_raised_for_the_bridge_and_the_meters_say_by_how_much(s
 
     stage.each.append(speak)
     stage.tick(1150)
-    phone.socket.close()
     early, late = power(stage.heard(0, 20, 100)), power(stage.heard(0, 1030, 100))
     assert late - early == pytest.approx(9, abs=3)
     gauge = stage.ring.gauge(16)
@@ -170,6 +169,7 @@ def test_a_quiet_agent_is_raised_for_the_bridge_and_the_meters_say_by_how_much(s
     assert 4 < gauge["agc_db"] <= 10.1
     stage.do("agc", 16, abi.pack_agc(False, -20.0, 10.0))
     stage.tick(2)
+    phone.socket.close()
     assert stage.ring.gauge(16)["agc_db"] == 0.0  # type: ignore[index]
 
 
