@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
     from firmware.dsp.jitter import JitterBuffer
     from firmware.dsp.learner import LearnedTone, ToneLearner
+    from firmware.dsp.progress import ProgressDetector, ProgressEvent
     from firmware.dsp.resample import Resampler
     from firmware.dsp.stretch import TimeScaler
     from firmware.dsp.tone import ToneDetector, ToneGenerator
@@ -37,6 +38,8 @@ _HOME = {
     "FskTransmitter": "fsk",
     "JitterBuffer": "jitter",
     "LearnedTone": "learner",
+    "ProgressDetector": "progress",
+    "ProgressEvent": "progress",
     "Resampler": "resample",
     "TimeScaler": "stretch",
     "ToneDetector": "tone",
@@ -59,6 +62,8 @@ __all__ = [
     "FskTransmitter",
     "JitterBuffer",
     "LearnedTone",
+    "ProgressDetector",
+    "ProgressEvent",
     "Resampler",
     "TimeScaler",
     "ToneDetector",

@@ -21,6 +21,7 @@ cdef struct Conceal:
     int end
     float tail[1024]            # the sound before the loss, newest last
     float ring[80]              # how it would ring on without excitation
+    int ringing                 # samples it fades into the repetition
     float a[17]                 # its spectral shape
     float memory[16]
     float hiss                  # gain of white noise into it

@@ -7,10 +7,10 @@ Theory of operation
 their periods), as in clause I.2.2. *Growing periods*: one pitch period is repeated for 10 ms, two up to 20 ms, then three, each change
 faded over a quarter period at the same phase (I.2.5), so that long losses do not buzz. The end of the repeated stretch is blended with
 what precedes its start (I.2.3). *Start of a loss*: Appendix I holds back 3.75 ms of received sound to overlap with; here the sound
-rings on by itself, through the linear predictor of the last 20 ms without excitation, and fades into the repetition within 5 ms: no
-delay at all. *Noise-like sound*: what correlates badly is in part replaced by white noise through the predictor, since a repeated
-hiss is a tone. *Attenuation*: none for 10 ms, then linear to nothing at 60 ms (I.2.7). *Return*: overlap of 4 ms and 4 ms more
-for each 10 ms lost, at most 10 ms (I.2.8).
+rings on by itself, through the linear predictor of the last 20 ms without excitation, and fades into the repetition within 5 ms, or
+1.25 ms where the repetition itself fits: no delay at all. *Noise-like sound*: what correlates badly is in part replaced by white noise through the predictor, since a repeated
+hiss is a tone. *Attenuation*: none for 10 ms, then linear to nothing at 60 ms (I.2.7). *Return*: overlap of 2.5 ms; the
+Appendix's 4 to 10 ms (I.2.8) keep more of what was guessed, which measures worse (docs/performance/voice.md).
 Beyond the Appendix: under the fading sound comes comfort noise like the stream's own background, measured in frames of 10 ms near the
 lowest level of late, or as the sender described it (RFC 3389); after 10 s (60 s when described) it ends too.
 Invariants: no delay; what is received is changed only while a loss is faded back; for any input the output is finite; the same samples
@@ -93,7 +93,8 @@ cdef void _begin(Conceal* c) noexcept nogil:
     cdef float match, left
     memcpy(c.tail, &c.past[c.end - CONCEAL_PAST], CONCEAL_PAST * sizeof(float))
     c.pitch = lag_search(&c.tail[CONCEAL_PAST - window], -1, window, c.rate // 200, c.rate * 3 // 200, c.rate // 4000, &match)
-    c.voiced = (match - <float>0.2) * <float>2.0
+    c.ringing = c.rate // 800 if match > <float>0.93 else c.rate // 200
+    c.voiced = match * <float>2.5
     c.voiced = <float>0.0 if c.voiced < <float>0.0 else <float>1.0 if c.voiced > <float>1.0 else c.voiced
     c.cycles = 1
     c.at = 0
@@ -124,7 +125,7 @@ cdef inline float _cycle(const Conceal* c, int cycles, int at) noexcept nogil:
 
 cdef void _make(Conceal* c, float* out, int n) noexcept nogil:
     """The next n <= CHUNK samples of the made-up sound."""
-    cdef int i, order = 10 if c.rate == 8000 else 16, ms10 = c.rate // 100, ring = c.rate // 200, gone = GONE_MS * (c.rate // 1000)
+    cdef int i, order = 10 if c.rate == 8000 else 16, ms10 = c.rate // 100, ring = c.ringing, gone = GONE_MS * (c.rate // 1000)
     cdef int long_gap = (60 if c.told else 10) * c.rate
     cdef float noise[80]
     cdef float x, gain, under, hiss
@@ -170,9 +171,7 @@ cdef void conceal_good(Conceal* c, short* samples, int n) noexcept nogil:
     cdef float made[80]
     cdef int i, m, at = 0, frame = c.rate // 100
     if c.lost and not c.fading:
-        c.fade = c.rate // 250 * (c.lost // frame if c.lost > frame else 1)
-        c.fade = frame if c.fade > frame else c.fade
-        c.fading = c.fade
+        c.fading = c.fade = c.rate // 400
     while at < n:
         m = n - at if n - at < CHUNK else CHUNK
         m = frame - c.have if m > frame - c.have else m

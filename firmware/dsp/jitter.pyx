@@ -30,7 +30,7 @@ from firmware.dsp.codec cimport (CODEC_MOST_BYTES, CODEC_MOST_SAMPLES, CODEC_G72
                                  codec_conceal, codec_decode, codec_init, codec_recover, codec_restart, codec_size, codec_span)
 from firmware.dsp.conceal cimport Conceal, conceal_good, conceal_init, conceal_lost, conceal_quiet, conceal_told
 from firmware.dsp.g711 cimport LAW_PCMA, LAW_PCMU, g711_decode
-from firmware.dsp.stretch cimport StretchPlan, stretch_lengthen, stretch_shorten
+from firmware.dsp.stretch cimport StretchPlan, stretch_least, stretch_lengthen, stretch_shorten
 
 cdef enum:
     BLOCK = 80
@@ -140,13 +140,15 @@ cdef void _note_delay(Jitter* j, int64_t transit) noexcept nogil:
     cdef int64_t delay = transit - j.base, change
     cdef int i, at
     cdef float part
-    if j.has_transit:
+    if j.has_transit and delay <= j.most + NEAR:
         change = transit - j.last_transit
         change = -change if change < 0 else change
         if change < 80000:
             j.figures.jitter += (<float>change - j.figures.jitter) / <float>16.0
     j.last_transit = transit
     j.has_transit = 1
+    if delay > j.most + NEAR:
+        return                  # no delay: other timestamps
     delay = 0 if delay < 0 else delay
     at = <int>((delay + BLOCK - 1) // BLOCK) if delay < JITTER_BINS * BLOCK else JITTER_BINS - 1
     at = JITTER_BINS - 1 if at >= JITTER_BINS else at
@@ -156,7 +158,9 @@ cdef void _note_delay(Jitter* j, int64_t transit) noexcept nogil:
         j.bin[i] -= j.bin[i] * part
     j.bin[at] += part
     if delay > j.target:
-        j.peak = <int32_t>(delay if delay < j.most else j.most)
+        delay = delay if delay < j.most else j.most
+        if delay > j.peak:
+            j.peak = <int32_t>delay
         j.peak_hold = HOLD
 
 
@@ -430,7 +434,6 @@ cdef void _correct(Jitter* j, int64_t now) noexcept nogil:
     if -40 < error < 40 or (j.rest > 0 and not (quick and j.rest < REST - 2)):
         return
     plan.rate = 8000
-    plan.least = 20
     plan.most = 120
     plan.match = <float>0.5 if quick else <float>0.8
     plan.quiet = <float>4.0 * j.conceal.floor
@@ -441,6 +444,7 @@ cdef void _correct(Jitter* j, int64_t now) noexcept nogil:
         plan.wanted = <int>(error if error < 120 else 120)
         if error < 100:         # a period more than needed would have to come back
             plan.most = plan.wanted + 20
+        plan.least = stretch_least(8000, plan.wanted)
         n = stretch_shorten(&plan, &j.pcm[j.head], j.tail - j.head)
         j.tail -= n
         j.figures.removed += n
@@ -450,6 +454,7 @@ cdef void _correct(Jitter* j, int64_t now) noexcept nogil:
         if error > -100:
             plan.most = plan.wanted + 20
         _room(j, plan.most)
+        plan.least = stretch_least(8000, plan.wanted)
         n = stretch_lengthen(&plan, &j.pcm[j.head], j.tail - j.head, PAST if j.head >= PAST else j.head)
         j.tail += n
         j.figures.added += n

@@ -10,3 +10,4 @@ cdef struct StretchPlan:
 # x: n samples not played yet; `past` samples before x are played. Both return the samples removed or inserted, 0 = no good place here.
 cdef int stretch_shorten(const StretchPlan* p, short* x, int n) noexcept nogil
 cdef int stretch_lengthen(const StretchPlan* p, short* x, int n, int past) noexcept nogil    # x must have room for n + most samples
+cdef int stretch_least(int rate, int wanted) noexcept nogil                  # a fit `least` for `wanted`

@@ -25,6 +25,12 @@ cdef enum:
     SHORTEST_MS = 5             # of a fade in sound
 
 
+cdef int stretch_least(int rate, int wanted) noexcept nogil:
+    """The shortest join worth making: 2.5 ms, or a good part of what is wanted, up to 7.5 ms (a period of 133 Hz)."""
+    cdef int least = wanted // 2 if wanted < 3 * rate // 200 else 3 * rate // 400
+    return least if least > rate // 400 else rate // 400
+
+
 cdef float _power(const short* x, int n) noexcept nogil:
     cdef float sum = 0.0
     cdef int i
@@ -112,8 +118,8 @@ cdef class TimeScaler:
     cdef StretchPlan _plan(self, double match, double quiet, int wanted):
         cdef StretchPlan p
         p.rate = self.rate
-        p.least = self.rate // 400
         p.most = self.rate * 3 // 200
+        p.least = stretch_least(self.rate, wanted)
         p.match = match
         p.quiet = quiet
         p.wanted = wanted
