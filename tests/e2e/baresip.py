@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ audio_player            aufile,{dir}/player.wav
 audio_source            aufile,{source}
 audio_alert             aufile,{dir}/alert.wav
 audio_buffer            20-160
-audio_channels          1
-audio_srate             8000-8000
+audio_channels          1-{channels}
+audio_srate             8000-{srate}
 call_local_timeout      120
 call_max_calls          4
 rtp_tos                 184
 module_path             {modules}
 module                  stdio.so
 module                  g711.so
-module                  aufile.so
+{modules_wide}module                  aufile.so
 module                  sndfile.so
 module_tmp              uuid.so
 module_tmp              account.so
@@ -37,6 +38,21 @@ ctrl_tcp_listen         127.0.0.1:{control}
 snd_path                {dir}
 """
 
+# G.722 and Opus; the microphone's file keeps its own rate, whatever the codec wants.
+WIDE = """module                  g722.so
+module                  opus.so
+ausrc_srate             {rate}
+ausrc_channels          1
+auplay_srate            {rate}
+auplay_channels         1
+"""
+
+
+def file_rate(path: Path) -> int:
+    """Samples a second of a WAV file."""
+    with wave.open(str(path), "rb") as file:
+        return file.getframerate()
+
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
@@ -45,7 +61,7 @@ def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
 
 
 class Baresip:
-    """One phone. `microphone` is the WAV it plays into calls; `heard()` is what it decoded from the far end."""
+    """One phone. `microphone` is the WAV it plays into calls; `heard()` is what it decoded from the far end; `wide` adds G.722 and Opus."""
 
     def __init__(
         self,
@@ -60,6 +76,7 @@ class Baresip:
         answer: str = "manual",
         register: bool = True,
         codecs: str = "",
+        wide: bool = False,
     ) -> None:
         self.folder = folder
         self.user = user
@@ -68,8 +85,9 @@ class Baresip:
         folder.mkdir(parents=True, exist_ok=True)
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         config = CONFIG.format(
-            host=host, port=free_port(socket.SOCK_DGRAM, host), dir=folder, source=microphone, modules=modules, control=self.control_port
-        )
+            host=host, port=free_port(socket.SOCK_DGRAM, host), dir=folder, source=microphone, modules=modules, control=self.control_port,
+            srate=48000 if wide else 8000, channels=2 if wide else 1, modules_wide=WIDE.format(rate=file_rate(microphone)) if wide else "",
+        )  # fmt: skip
         (folder / "config").write_text(config)
         (folder / "contacts").write_text("")
         account = f"<sip:{user}@{server};transport={transport}>;auth_pass={secret};answermode={answer};regint={300 if register else 0}"

@@ -72,11 +72,12 @@ def phone(network: str, tmp_path: Path) -> Iterator[Callable[..., Baresip]]:
     counter = itertools.count()
 
     def start(
-        box: Appliance, user: str, *, hz: float = 880.0, level: float = -10.0, secret: str | None = None, wait: bool = True, **options: Any
-    ) -> Baresip:
+        box: Appliance, user: str, *, hz: float = 880.0, level: float = -10.0, rate: int = 8000, secret: str | None = None,
+        wait: bool = True, **options: Any,
+    ) -> Baresip:  # fmt: skip
         folder = tmp_path / f"phone{next(counter)}-{user}"
         folder.mkdir()
-        microphone = write_tone(folder / "microphone.wav", hz, 120, level)
+        microphone = write_tone(folder / "microphone.wav", hz, 120, level, rate)
         one = Baresip(
             folder,
             user=user,
