@@ -54,6 +54,7 @@ cdef struct FskRx:
     int count                   # bytes of the message taken so far
     int sum
     int faults                  # bytes with a missing stop bit
+    int chained                 # bytes that came where the clock expected them
 
 cdef struct FskTx:
     unsigned char data[260]     # payload and checksum

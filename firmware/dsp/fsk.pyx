@@ -15,8 +15,8 @@ The first byte teaches the level of space and is judged twice. A byte whose powe
 FSK_AUTO listens half-way between the standards (1250, 2150 Hz; the 50 Hz cost 0.03 dB) and tells them apart by how the phase
 of the marks turns, which is 36 degrees of difference per frame: so there is one receiver and nothing can be reported twice.
 
-A message is returned only with a right checksum. -1 is returned when a message of a known type ended with a wrong
-checksum, lost its carrier or lost framing; noise and speech that only look like a start are dropped without a word.
+A message is returned only with a right checksum. -1 is returned when a message of a known type, four bytes of which had come one after the other, ended with a
+wrong checksum, lost its carrier or lost framing; noise and speech that only look like a start are dropped without a word.
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes (one buffer of at most 80 ms ends one
 message at most); decisions rest on sums, products and square roots alone, so every machine decides alike.
 """
@@ -57,7 +57,8 @@ cdef float MARK_PURE = <float>(0.45 * 0.5 * 8000.0 / 1200.0)
 cdef float DOUBT = <float>0.07      # of the sum over a byte's ten bits: half the mean
 cdef float EDGE_VARIANCE = 0.5      # of one edge in noise of 10 dB, samples squared
 cdef float WANDER = <float>0.02     # of the sender's clock per byte
-cdef float BYTE_PURE = <float>(0.40 * 0.5 * 8000.0 / 1200.0)
+cdef float SLOPE = <float>0.2       # one tone 14 dB below the other
+cdef float BYTE_PURE = <float>(0.65 * 0.5 * 8000.0 / 1200.0)
 cdef float wave[3][640]         # of each standard: cos and -sin of mark, cos and -sin of space
 cdef int tone[3][2]             # frequency of mark and space in units of 50 Hz, which turn by 1/48 in half a bit
 cdef float unit_re[48]
@@ -100,13 +101,14 @@ cdef bint _known(int kind) noexcept nogil:
 
 cdef int _abandon(FskRx* rx, int state) noexcept nogil:
     """Ends the message; FSK_BAD when there was one."""
-    cdef int result = FSK_BAD if rx.count >= 2 and _known(rx.message[0]) else 0
+    cdef int result = FSK_BAD if rx.count >= 4 and rx.chained >= 3 and _known(rx.message[0]) else 0
     rx.state = state
     rx.count = 0
     rx.sum = 0
     rx.faults = 0
     rx.run = 0
     rx.locked = 0
+    rx.chained = 0
     rx.drift = 0.0
     rx.bad = 0
     if state == SEARCH:
@@ -302,9 +304,12 @@ cdef int _judge(FskRx* rx) noexcept nogil:
             if heard[i] > 0:
                 v = level[i] / heard[i] - rx.level[i]
                 rx.level[i] += v if rx.count == 0 and i == 1 else <float>0.3 * v
-        for i in range(2):                              # one tone 14 dB above the other is as far as a line goes
-            if rx.level[i] < <float>0.2 * rx.level[1 - i]:
-                rx.level[i] = <float>0.2 * rx.level[1 - i]
+        if rx.count == 0 and (rx.level[1] < SLOPE * rx.level[0] or rx.level[0] < SLOPE * rx.level[1]):
+            rx.state = READY                            # no line slopes so much: a sound that is not FSK, or a click
+            rx.level[1] = rx.level[0]
+            rx.scan = rx.start + DUE - BEFORE
+            rx.locked = 0
+            return 0
         if rx.count == 0 and not again:
             v = <float>0.5 * (rx.level[0] * rx.level[0] - rx.level[1] * rx.level[1])
             for k in range(FSK_RING):
@@ -316,6 +321,8 @@ cdef int _judge(FskRx* rx) noexcept nogil:
     for k in range(8):
         if bits.on[2 + k] == 0:
             value |= 1 << k
+    if rx.locked and rx.faults == 0:
+        rx.chained += 1
     rx.locked = 1
     t = first + moved - <float>0.5 * bit + 10 * bit     # where the next byte starts if nothing comes between
     i = <int>t
