@@ -55,7 +55,7 @@ def echo(read: Callable[[str], bytes]) -> Answer:
 
 
 def detectors(read: Callable[[str], bytes]) -> Answer:
-    """DTMF, call progress tones, caller id."""
+    """DTMF, call progress tones and the learner, fax and modem tones, alerting tones, caller id."""
     answer = empty()
     for rate in (8000, 16000):
         dtmf = block_class("dtmf.DtmfDetector")(rate)
@@ -69,6 +69,16 @@ def detectors(read: Callable[[str], bytes]) -> Answer:
         tone.feed(block)
         cycles.append([tone.cycles, tone.heard])
     answer["decisions"]["tone"] = cycles
+    answers = block_class("answer_tone.AnswerToneDetector")(8000)
+    found = [event for block in blocks(read("answer")) for event in answers.feed(block)]
+    answer["decisions"]["answer"] = [[event.kind, event.start_ms_ago, event.duration_ms] for event in found]
+    alert = block_class("cas.CasDetector")(8000)
+    answer["decisions"]["alert"] = [[e.kind, e.end_ms, e.duration_ms] for block in blocks(read("alert")) for e in alert.feed(block)]
+    learner = block_class("learner.ToneLearner")(8000)
+    learner.feed(read("busy"))
+    learned = learner.learn()
+    answer["decisions"]["learned"] = [learner.reason] if learned is None else [list(learned.cadence_ms), learned.repetitions]
+    answer["figures"]["learned"] = {} if learned is None else {str(k): freq for k, freq in enumerate(learned.freqs_hz)}
     for standard in ("bell202", "v23"):
         receiver = block_class("fsk.CallerIdReceiver")(standard, 8000)
         heard = [[message.hex() for message in receiver.feed(block)] + [receiver.carrier] for block in blocks(read(standard))]
@@ -97,6 +107,20 @@ def voice(read: Callable[[str], bytes]) -> Answer:
     noise.learn(sound)
     answer["decisions"]["comfort noise"] = noise.encode().hex()
     answer["sounds"]["comfort noise"] = noise.make(4000).hex()
+    activity = block_class("vad.VoiceActivity")(8000)
+    answer["decisions"]["voice activity"] = [activity.feed(block) for block in blocks(sound)]
+    buffer, tick, given = block_class("jitter.JitterBuffer")(20, 200, "pcma"), 0, b""
+    kinds = []
+    for number, packet in enumerate(blocks(sound, 80)):  # its bytes taken for A-law: 20 ms a packet, each seventh lost
+        if number % 7 != 3:
+            buffer.put(tick, number, 160 * number, packet)
+        for _ in range(2):
+            kind, out = buffer.get(tick)
+            kinds.append(kind)
+            given += out
+            tick += 1
+    answer["decisions"]["jitter buffer"] = kinds
+    answer["sounds"]["jitter buffer"] = given.hex()
     meter = block_class("activity.ActivityMeter")(8000)
     segments = [segment for far, near in zip(blocks(sound), blocks(read("near8000")), strict=True) for segment in meter.feed(near, far)]
     answer["decisions"]["activity"] = [[s.direction, s.start_ms, s.end_ms, s.overlap_ms] for s in segments]

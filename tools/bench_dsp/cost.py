@@ -26,7 +26,10 @@ OTHERS = (
     ("callerid-v23", "spandsp-callerid-v23", "caller id receiver, V.23"),
     ("callerid-speech", "", "caller id receiver, speech"),
     ("tone", "spandsp-tone", "one call progress tone with cadence"),
-    ("", "spandsp-ced", "fax and modem answer tone"),
+    ("answer-tone", "spandsp-ced", "fax and modem tones (peer: one tone)"),
+    ("alerting-tone", "", "alerting tone of call-waiting caller id"),
+    ("tone-learner", "", "learner of disconnect tones"),
+    ("dtmf-mute", "", "DTMF receiver that mutes"),
     ("tone-generator", "", "tone generator"),
     ("pcma-encode", "spandsp-pcma-encode", "G.711 A-law, encode"),
     ("pcma-decode", "spandsp-pcma-decode", "G.711 A-law, decode"),
@@ -43,6 +46,9 @@ OTHERS = (
     ("highpass", "", "DC and hum filter"),
     ("meter", "", "level meter"),
     ("agc", "speex-agc", "gain control"),
+    ("vad", "speex-vad", "voice activity"),
+    ("jitter", "", "jitter buffer with A-law"),
+    ("echo-score", "", "echo score of a call"),
     ("activity", "", "talk and silence segments"),
 )
 

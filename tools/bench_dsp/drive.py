@@ -84,6 +84,20 @@ def coder(kind: str, rate: int, decode: bool) -> Feed:
     return packets(feed, rate // 50 * 2)
 
 
+def jitter() -> Feed:
+    """A packet of 20 ms each second tick, in order; includes the decoding of A-law."""
+    block, count = dsp("jitter.JitterBuffer")(20, 200, "pcma"), [0]
+
+    def feed(packet: bytes) -> None:
+        tick = count[0]
+        if tick % 2 == 0:
+            block.put(tick, tick // 2 & 65535, tick * 80, packet, "pcma")
+        block.get(tick)
+        count[0] += 1
+
+    return packets(feed, 160)
+
+
 def companding(decode: bool) -> Feed:
     """A-law; the decoder takes the sound's bytes for codes."""
     from firmware.dsp import g711
@@ -180,6 +194,13 @@ def own_blocks() -> dict[str, Block]:
         "tone-generator": Block(one(generator), "busy"),
         "pcma-encode": Block(lambda: companding(False), "far"),
         "pcma-decode": Block(lambda: companding(True), "far"),
+        "answer-tone": Block(one(lambda: dsp("answer_tone.AnswerToneDetector")(8000).feed), "far"),
+        "alerting-tone": Block(one(lambda: dsp("cas.CasDetector")(8000).feed), "far"),
+        "tone-learner": Block(one(lambda: dsp("learner.ToneLearner")(8000).feed), "busy"),
+        "dtmf-mute": Block(one(lambda: dsp("dtmf.DtmfMuter")(8000).process), "far"),
+        "vad": Block(one(lambda: dsp("vad.VoiceActivity")(8000).feed), "far"),
+        "echo-score": Block(lambda: dsp("echo_score.EchoScore")(8000).feed, "far", "echo"),
+        "jitter": Block(jitter, "far"),
         "highpass": Block(one(lambda: dsp("highpass.HighPassFilter")(8000).process), "far"),
         "meter": Block(one(lambda: dsp("meter.LevelMeter")(8000).feed), "far"),
         "agc": Block(one(lambda: dsp("agc.GainControl")(8000).process), "far"),
@@ -222,6 +243,7 @@ def peer_blocks() -> dict[str, Block]:
         "spandsp-g722-decode": Block(g722_peer(True), "far16", rate=16000),
         "speex-resample-8-16": Block(resampler_peer((8000, 16000)), "far"),
         "speex-resample-16-8": Block(resampler_peer((16000, 8000)), "far16", rate=16000),
+        "speex-vad": Block(peer(lambda p: p.SpeexVoice(False, True).process), "far"),
         "speex-agc": Block(peer(lambda p: p.SpeexVoice(True, False).process), "far"),
     }
 
