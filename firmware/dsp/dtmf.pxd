@@ -41,10 +41,13 @@ cdef struct DtmfDet:
     int run                         # its frames without a gap
     int bad                         # frames since the last good one
     int follows                     # it took over from another digit without a pause
+    int doubts                      # judgements in a row that said no
+    int joined                      # frames of a run of the same pair before a break of 10 ms
+    int lead                        # frames from its first to the first of this run
     int known                       # onset, background and low_before are those of this run
     float onset[2]                  # power of its tones before it
     float background                # power of any sound before it
-    float low_before                # power below 400 Hz before it
+    float low_before                # strongest frame below 400 Hz before it
     float edge_before               # how much of the frame before it the tone filled
     float edge_after
     float purity                    # what the tones must hold of all power

@@ -184,9 +184,12 @@ cdef void _clear_run(DtmfDet* det) noexcept nogil:
     det.run = 0
     det.follows = 0
     det.known = 0
+    det.joined = 0
+    det.lead = 0
     det.bad = 0
     det.tentative = 0
     det.rival_frames = 0
+    det.doubts = 0
     det.digit = 0
 
 
@@ -210,14 +213,23 @@ cdef float _share(float part, float whole) noexcept nogil:
 
 
 cdef void _begin_run(DtmfDet* det, int pair, unsigned int at, const Fit* fit) noexcept nogil:
-    """A run starts with the frame `at`. If a click broke one of the same pair, what was known of its beginning stays."""
+    """A run starts with the frame `at`. If it goes on after a break of 10 ms or a click, what was known of its beginning stays."""
     cdef DtmfFrame* frame = &det.frame[at & LAST]
-    cdef bint known = det.known and det.pair == pair and det.bad < 2
+    cdef bint known = det.known and det.pair == pair
+    cdef int joined = 0, lead = 0
+    cdef float edge = _share(det.frame[(at - 1) & LAST].power, frame.power)
+    if known:
+        joined = det.joined + (det.run if det.tentative and det.run >= TENTATIVE_FRAMES else 0)
+        lead = det.lead + det.run + det.bad
+        edge = det.edge_before
     _clear_run(det)
     det.known = known
+    det.joined = joined
+    det.lead = lead
+    det.tentative = joined > 0
     det.pair = pair
     _add(det, frame, fit)
-    det.edge_before = _share(det.frame[(at - 1) & LAST].power, frame.power)
+    det.edge_before = edge
 
 
 cdef void _look_back(DtmfDet* det) noexcept nogil:
@@ -228,10 +240,12 @@ cdef void _look_back(DtmfDet* det) noexcept nogil:
     cdef Fit fit
     det.known = 1
     det.background = det.low_before = 0.0
-    for k in range(2, 6):
+    for k in range(2, 10):
         frame = &det.frame[(first - k) & LAST]
-        det.background += <float>0.25 * frame.power
-        det.low_before += <float>0.25 * frame.low
+        if frame.low > det.low_before:
+            det.low_before = frame.low
+        if k < 6:
+            det.background += <float>0.25 * frame.power
         if k < 4:
             _fit(frame, det.pair, &fit)                 # zero if the frame was below the floor
             for i in range(2):
@@ -282,9 +296,9 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
     dtmf_fit_two(x + HALF, n * FRAME - HALF, w, &fit)   # the first half frame may still ring
     power = fit.energy / (n * FRAME - HALF)
     residual = fit.residual / fit.energy
-    known = 1.6 * det.background / power
+    known = 1.45 * det.background / power
     loudest = fit.power[0] / det.gain[det.pair >> 2] + fit.power[1] / det.gain[4 + (det.pair & 3)]
-    if residual > 1.0 - det.purity or residual > 0.05 and fit.colour > (0.35 if final else 0.5):
+    if residual > 1.0 - det.purity or residual > 0.05 and fit.colour > (0.25 if final else 0.4):
         return False
     if fit.power[0] > NORMAL_TWIST * fit.power[1] or fit.power[0] < REVERSE_TWIST * fit.power[1]:
         return False
@@ -293,21 +307,21 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
         off = w[i] / (2.0 * PI * FREQ[k] / 8000.0) - 1.0
         if off < 0.0:
             off = -off
-        if off > (0.0205 + 0.015 * residual if final else 0.024 + 0.03 * residual):
+        if off > (0.0205 + 0.015 * residual if final else 0.022 + 0.027 * residual):
             return False
         low -= low_leak[k] * fit.power[i] / det.gain[k]
     if not det.follows:
-        if residual > (0.02 if final else 0.025) + (0.02 if loudest > LOUD else 0.0) + known:
+        if residual > (0.02 if not final else 0.012 if det.run < CONFIRM_FRAMES + 2 else 0.05) + (0.02 if loudest > LOUD else 0.0) + known:
             return False
-        if low > 0.06 * power + 1.5 * det.low_before or low > 25.0 * power:
+        if low > 0.06 * power + 1.1 * det.low_before or low > 25.0 * power:
             return False
         for i in range(2):
-            if det.onset[i] > 0.05 * fit.power[i] + 0.4 * (residual if residual < known else known) * power:
+            if det.onset[i] > 0.05 * fit.power[i] + 0.2 * (residual if residual < known else known) * power:
                 return False
     for i in range(2):
         share = (residual if det.follows or residual < known else known) * power / fit.power[i]
         off = fit.slope[i] if fit.slope[i] >= 0.0 else -fit.slope[i]
-        if off > (0.08 + 0.9 * sqrt(share) if final else 0.5 + 1.2 * sqrt(share)):
+        if off > (0.06 + 0.7 * sqrt(share) if final else 0.4 + 0.9 * sqrt(share)):
             return False
     return True
 
@@ -329,7 +343,7 @@ cdef void _declare(DtmfDet* det) noexcept nogil:
     """The run is a digit."""
     cdef int i, k, n = det.run if det.run < JUDGED_FRAMES else JUDGED_FRAMES
     det.digit = KEYS[det.pair]
-    det.length = det.run
+    det.length = det.lead + det.run
     det.good = n
     det.power[0] = det.power[1] = 0.0
     for k in range(n):
@@ -406,7 +420,7 @@ cdef int _frame(DtmfDet* det, DtmfHit* out, int room, int offset) noexcept nogil
         det.bad += 1
         if det.bad == 1:
             det.edge_after = _share(now.power, before.tone[0] + before.tone[1])
-        if det.bad == (END_FRAMES if det.digit else 2):
+        if det.bad == (END_FRAMES if det.digit else 4 if det.tentative else 2):
             if det.digit and hits < room:
                 _hit(det, DTMF_END, offset, det.bad, out + hits)
                 hits += 1
@@ -416,14 +430,19 @@ cdef int _frame(DtmfDet* det, DtmfHit* out, int room, int offset) noexcept nogil
             _look_back(det)
         if det.run > LAST_CHANCE:
             det.tentative = 0
-        elif det.run >= CONFIRM_FRAMES and _judge(det, True):
+        elif det.joined + det.run >= CONFIRM_FRAMES and _judge(det, det.joined == 0):
             det.tentative = 1
             _declare(det)
             if hits < room:
                 _hit(det, DTMF_START, offset, 0, out + hits)
                 hits += 1
+        elif _judge(det, False):
+            det.tentative = 1
+            det.doubts = 0
         else:
-            det.tentative = _judge(det, False)
+            det.doubts += 1                             # the last frame of a tone, half filled, is no reason to give up yet
+            if det.doubts > 1:
+                det.tentative = 0
     return hits
 
 
@@ -457,7 +476,7 @@ cdef int dtmf_det_feed(DtmfDet* det, const short* samples, int n, DtmfHit* out, 
         else:
             memset(frame.z, 0, sizeof(frame.z))
         hits += _frame(det, out + hits, max_hits - hits, at)
-    det.age = <int>((det.run + det.bad + det.edge_before) * whole) + det.filled if det.tentative else 0
+    det.age = <int>((det.lead + det.run + det.bad + det.edge_before) * whole) + det.filled if det.tentative else 0
     return hits
 
 
