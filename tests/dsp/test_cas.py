@@ -64,7 +64,7 @@ def test_talk_down(rng):
     found = {0.0: 0, -10.0: 0}
     for gap in found:
         for _ in range(60):
-            x = speech(rng, 0.6, level_dbm0=-22.0 + gap)
+            x = speech(rng, 2.0, level_dbm0=-22.0 + gap)[:4800]
             at = int(rng.integers(800, 3000))
             x[at:at + 640] += tone(rng, 80.0, -22.0)[:640]
             found[gap] += len(heard(np.concatenate([x, silence(30)])))

@@ -8,8 +8,9 @@ import pytest
 from firmware.dsp import CallerIdReceiver, DtmfGenerator
 from firmware.dsp.cas import CasGenerator
 from firmware.dsp.cid import CallerIdListener, LineSignal
+from tests.dsp.cid_signals import bits_of, message, modulated
 from tests.dsp.signals import music, noise, pcm, samples, silence, speech
-from tests.dsp.test_fsk import MDMF, SDMF, bits_of, message, modulated
+from tests.dsp.test_fsk import MDMF, SDMF
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
