@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from firmware.dsp.dtmf import DtmfDetector, DtmfEvent, DtmfGenerator
     from firmware.dsp.echo import EchoCanceller
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
-    from firmware.dsp.jitter import JitterBuffer
+    from firmware.dsp.jitter_buffer import JitterBuffer
     from firmware.dsp.learner import LearnedTone, ToneLearner
     from firmware.dsp.progress import ProgressDetector, ProgressEvent
     from firmware.dsp.resample import Resampler
@@ -36,7 +36,7 @@ _HOME = {
     "DtmfGenerator": "dtmf",
     "EchoCanceller": "echo",
     "FskTransmitter": "fsk",
-    "JitterBuffer": "jitter",
+    "JitterBuffer": "jitter_buffer",
     "LearnedTone": "learner",
     "ProgressDetector": "progress",
     "ProgressEvent": "progress",

@@ -10,7 +10,7 @@ what precedes its start (I.2.3). *Start of a loss*: Appendix I holds back 3.75 m
 rings on by itself, through the linear predictor of the last 20 ms without excitation, and fades into the repetition within 5 ms, or
 1.25 ms where the repetition itself fits: no delay at all. *Noise-like sound*: what correlates badly is in part replaced by white noise through the predictor, since a repeated
 hiss is a tone. *Attenuation*: none for 10 ms, then linear to nothing at 60 ms (I.2.7). *Return*: overlap of 2.5 ms; the
-Appendix's 4 to 10 ms (I.2.8) keep more of what was guessed, which measures worse (docs/performance/voice.md).
+Appendix's 4 to 10 ms (I.2.8) keep more of what was guessed, and measured worse.
 Beyond the Appendix: under the fading sound comes comfort noise like the stream's own background, measured in frames of 10 ms near the
 lowest level of late, or as the sender described it (RFC 3389); after 10 s (60 s when described) it ends too.
 Invariants: no delay; what is received is changed only while a loss is faded back; for any input the output is finite; the same samples

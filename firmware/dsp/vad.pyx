@@ -44,9 +44,9 @@ cdef enum:
     STEADY = 100
 
 cdef Fft NARROW, WIDE
-cdef float SURE = 0.7           # excess that is speech
-cdef float DOUBT = 0.2         # excess that is speech when periodic
-cdef float PERIODIC = 0.6
+cdef float SURE = 0.5           # excess that is speech
+cdef float DOUBT = 0.12         # excess that is speech when periodic
+cdef float PERIODIC = 0.55
 cdef int[13] EDGES = [100, 250, 400, 550, 700, 900, 1150, 1400, 1750, 2150, 2600, 3200, 3800]
 
 fft_init(&NARROW, 128)

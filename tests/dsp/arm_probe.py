@@ -109,7 +109,7 @@ def voice(read: Callable[[str], bytes]) -> Answer:
     answer["sounds"]["comfort noise"] = noise.make(4000).hex()
     activity = block_class("vad.VoiceActivity")(8000)
     answer["decisions"]["voice activity"] = [activity.feed(block) for block in blocks(sound)]
-    buffer, tick, given = block_class("jitter.JitterBuffer")(20, 200, "pcma"), 0, b""
+    buffer, tick, given = block_class("jitter_buffer.JitterBuffer")(20, 200, "pcma"), 0, b""
     kinds = []
     for number, packet in enumerate(blocks(sound, 80)):  # its bytes taken for A-law: 20 ms a packet, each seventh lost
         if number % 7 != 3:

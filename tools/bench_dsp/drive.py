@@ -86,7 +86,7 @@ def coder(kind: str, rate: int, decode: bool) -> Feed:
 
 def jitter() -> Feed:
     """A packet of 20 ms each second tick, in order; includes the decoding of A-law."""
-    block, count = dsp("jitter.JitterBuffer")(20, 200, "pcma"), [0]
+    block, count = dsp("jitter_buffer.JitterBuffer")(20, 200, "pcma"), [0]
 
     def feed(packet: bytes) -> None:
         tick = count[0]
