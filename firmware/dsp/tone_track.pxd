@@ -52,6 +52,7 @@ cdef struct ToneTrack:          # one tone looked for
     unsigned char slanted[8]    # level changes within the phase
     int wide                    # frequencies change from phase to phase: wider limits
     float trace                 # power of the softest phase's pauses against the loudest burst
+    float floor                 # least power of a burst
     int groups                  # sets of neighbouring frequencies
     int dims                    # basis functions per parity
     int group_end[4]            # last basis function + 1 of each group

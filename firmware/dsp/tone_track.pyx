@@ -158,6 +158,7 @@ cdef int _fold_phases(ToneTrack* t, const ToneShape* shape, const int* group) no
         return -1
     t.nphases = n
     t.trace = <float>(0.1 * pow(10.0, (softest - loudest) / 10.0)) if n else <float>0.1
+    t.floor = TONE_FLOOR * <float>10.0 * t.trace        # a tone at the floor has its soft bursts below
     return 0
 
 
@@ -226,7 +227,7 @@ cdef bint _length_fits(ToneTrack* t, int phase, double ms) noexcept nogil:
     cdef double want = t.cadence_ms[phase]
     cdef double first = t.measured[phase]
     cdef float off = <float>(fabs(ms - want) / want)
-    if fabs(ms - want) > (0.21 if t.wide else 0.15) * want + 6.0:
+    if fabs(ms - want) > (0.21 * want + 30.0 if t.wide else 0.15 * want + 6.0):    # half of each gap counts as sound
         return False
     if first > 0.0 and fabs(ms - first) > 0.10 * first + 10.0:
         return False
@@ -429,7 +430,7 @@ cdef int tone_track_frame(ToneTrack* t, const ToneFront* f) noexcept nogil:
     cdef float purity = 0.0
     cdef double power = f.total / TONE_WINDOW, now = f.frame * 10.0, centre = now - 10.0, value, limit
     cdef int symbol = 0, flags = 0
-    cdef bint tone = power > TONE_FLOOR and _project(t, f, &symbol, &purity, re, im), quiet
+    cdef bint tone = power > t.floor and _project(t, f, &symbol, &purity, re, im), quiet
     if t.state != 1 and t.symbol[t.pos] == 0 and t.nphases and power < t.trace * t.reference_power:
         tone = False                                    # a pause of the pattern with a trace of the tone in it, such as residual echo
     quiet = not tone and (power < QUIET_FLOOR or power < 0.1 * (t.steady_power / t.steady_frames if t.state == 1
@@ -481,6 +482,8 @@ cdef int tone_track_frame(ToneTrack* t, const ToneFront* f) noexcept nogil:
             t.doubt += 1
             if t.doubt > DOUBT_LIMIT:
                 t.state = 2
+                if t.wide:                              # the announcement has begun: was this the last of the frequencies?
+                    _burst_ended(t, t.last_ms + 10.0, &flags)
                 t.last_end_ms = -1.0
                 _forget_pattern(t, &flags)
     elif tone:

@@ -85,8 +85,9 @@ def test_calling_tone_of_t30_tolerance(rng, freq, on, off, level):
 
 
 def test_what_is_outside_the_tolerance_is_refused(rng):
-    for x in (cng(3, freq=1030.0), cng(3, freq=1170.0), cng(3, on=350.0), cng(3, on=700.0), answer(3.0, freq=2040.0), answer(3.0, freq=2160.0),
-              answer(0.4), cng(3, level=-50.0), answer(3.0, level=-50.0), cng(3) + sum(speech(rng, 11.0)[:84000] for _ in range(4))):
+    for x in (cng(3, freq=1030.0), cng(3, freq=1170.0), cng(3, on=350.0), cng(3, on=700.0), answer(3.0, freq=2040.0),
+              answer(3.0, freq=2160.0), answer(0.4), cng(3, level=-50.0), answer(3.0, level=-50.0),
+              cng(3) + sum(speech(rng, 11.0)[:84000] for _ in range(4))):
         assert heard(np.append(x, silence(300))) == []
 
 
