@@ -2,12 +2,12 @@
 """The alerting tones before a caller id, 2130 and 2750 Hz together: detector and generator.
 
 Theory of operation. Telcordia GR-30 and TIA-777 (CAS, off hook): each tone within 0.5 %, -14 to -32 dBm, 6 dB of twist, 75 to 85 ms,
-under speech of the near side (talk-down), and not in speech (talk-off). ETSI EN 300 659-1 6.1.2 (DT-AS, on hook): 100 +-10 ms down to -40 dBV.
-At 8 kHz (16 kHz input is halved first) a 1.7 kHz high-pass takes away where speech is strongest. Frames of 5 ms are correlated with
-both tones, which are 3.1 bins apart. A frame is good when the two tones are half of its power, loud enough and within 8 dB of each other; a run of good
-frames bears one bad one at a time, three in all. When it ends its length is reckoned from the amplitudes, so that frames the tone filled
-in part count in part, and both tones must have turned evenly from frame to frame at a frequency within 1 %. Only then is it reported: the
-end is what an acknowledge is timed from (TIA-777: DTMF D or A of 55 to 65 ms within 100 ms).
+under speech of the near side (talk-down), and not in speech (talk-off). ETSI EN 300 659-1 6.1.2 (DT-AS, on hook): 100 +-10 ms down to -40
+dBV. At 8 kHz (16 kHz input is halved first) a 1.7 kHz high-pass takes away where speech is strongest. Frames of 5 ms are correlated with
+both tones, which are 3.1 bins apart. A frame is good when the two tones are half of its power, loud enough and within 8 dB of each other;
+a run of good frames bears one bad one at a time, three in all. When it ends its length is reckoned from the amplitudes, so that frames
+the tone filled in part count in part, and both tones must have turned evenly from frame to frame at a frequency within 1 %. Only then is
+it reported: the end is what an acknowledge is timed from (TIA-777: DTMF D or A of 55 to 65 ms within 100 ms).
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes.
 """
 
@@ -217,7 +217,8 @@ cdef int cas_gen_fill(CasGen* gen, short* out, int n) noexcept nogil:
 class CasEvent(NamedTuple):
     """An alerting tone that has ended. `kind` is "call-waiting" (75 to 85 ms, off hook) or "alert" (DT-AS, 90 to 110 ms, on hook).
 
-    `end_ms` counts from the first sample fed and is good to 3 ms; `level_dbm0` is the mean of the two tones, `twist_db` 2130 Hz over 2750 Hz.
+    `end_ms` counts from the first sample fed and is good to 6 ms; `level_dbm0` is the mean of the two tones, `twist_db` 2130 Hz over
+    2750 Hz.
     """
 
     kind: str
@@ -272,7 +273,8 @@ cdef class CasGenerator:
 
     def __init__(self, int duration_ms=80, double level_dbm0=-15.0, int sample_rate=8000):
         if cas_gen_init(&self.gen, duration_ms, level_dbm0, sample_rate) < 0:
-            raise ValueError(f"cannot send an alerting tone of {duration_ms} ms at {sample_rate} Hz: give 10 to 1000 ms and 8000 or 16000 Hz")
+            raise ValueError(f"cannot send an alerting tone of {duration_ms} ms at {sample_rate} Hz: give 10 to 1000 ms and "
+                             "8000 or 16000 Hz")
 
     def generate(self, int samples) -> bytes:
         """The next `samples` samples, 16-bit little-endian; silence after the tone."""

@@ -13,7 +13,7 @@ cdef enum:
     FSK_AUTO = 2                # receiver only: either of them
     FSK_MAX_MESSAGE = 257       # type, length, 255 bytes of parameters
     FSK_BAD = -1                # fsk_rx_feed: a message ended with a wrong checksum or was cut short
-    FSK_RING = 128
+    FSK_RING = 128              # as in fsk_front.h
     FSK_SEIZURE_BITS = 300      # to a telephone on hook: GR-30 2.3.2, ETSI EN 300 659-1
     FSK_MARK_BITS = 180
 

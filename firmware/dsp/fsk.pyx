@@ -1,31 +1,33 @@
 """Caller-id FSK: 1200 bit/s receiver and sender for Bell 202 and V.23.
 
-Theory of operation. Bell 202 (mark 1200 Hz, space 2200 Hz) and ITU-T V.23 mode 2 (1300, 2100); framing of Telcordia GR-30 and
-ETSI EN 300 659: channel seizure (alternating bits), marks, then bytes of start bit 0, eight bits from the lowest, stop bit 1:
-message type, length, parameters, checksum (two's complement of the byte sum).
+Theory of operation. Bell 202 (mark 1200 Hz, space 2200 Hz) and ITU-T V.23 mode 2 (1300, 2100); framing of Telcordia GR-30 and ETSI EN 300
+659: channel seizure (alternating bits), marks, then bytes of start bit 0, eight bits from the lowest, stop bit 1: message type, length,
+parameters, checksum (two's complement of the byte sum).
 
-Receiver, at 8 kHz (16 kHz input is halved first), in frames of 8 samples. `fsk_front.h` gives the matched filters of both tones;
-their difference, each weighted with the level its tone was last heard at, is the discriminator. Seventeen bits of pure mark arm the
-receiver, with or without a seizure before them. A falling edge then starts a byte, if over the bit after it there is more space than mark. A byte is judged
-when all of it has been heard: all its edges are compared with
-where the first one, or the clock kept over the bytes before, puts them, and the clock's word counts by its variance; so no single edge matters
-and 1 % of clock error is followed with its drift. Senders may put marks between bytes; then the edge counts again.
-The first byte teaches the level of space and is judged twice. A byte whose power is not mostly in the two tones ends the message.
+Receiver, at 8 kHz (16 kHz input is halved first), in frames of 8 samples. `fsk_front.h` gives the matched filters of both tones; their
+difference, each weighted with the level its tone was last heard at, is the discriminator. Seventeen bits of pure mark arm the receiver,
+with or without a seizure before them. A falling edge then starts a byte, if over the bit after it there is more space than mark. A byte
+is judged when all of it has been heard: all its edges are compared with where the first one, or the clock kept over the bytes before,
+puts them, and the clock's word counts by its variance; so no single edge matters and 1 % of clock error is followed with its drift.
+Senders may put marks between bytes; then the edge counts again. The first byte teaches the level of space and is judged twice. A byte
+whose power is not mostly in the two tones ends the message.
 
-FSK_AUTO listens half-way between the standards (1250, 2150 Hz; the 50 Hz cost 0.03 dB) and tells them apart by how the phase
-of the marks turns, which is 36 degrees of difference per frame: so there is one receiver and nothing can be reported twice.
+FSK_AUTO listens half-way between the standards (1250, 2150 Hz; the 50 Hz cost 0.03 dB) and tells them apart by how the phase of the marks
+turns, which is 36 degrees of difference per frame: so there is one receiver and nothing can be reported twice.
 
-A message is returned only with a right checksum. -1 is returned when a message of a known type, four bytes of which had come one after the other, ended with a
-wrong checksum, lost its carrier or lost framing; noise and speech that only look like a start are dropped without a word.
-Invariants: no allocation, no pointers in the structs, result independent of buffer sizes (one buffer of at most 80 ms ends one
-message at most); decisions rest on sums, products and square roots alone, so every machine decides alike.
+A message is returned only with a right checksum. -1 is returned when a message of a known type, four bytes of which had come one after
+the other, ended with a wrong checksum, lost its carrier or lost framing; noise and speech that only look like a start are dropped without
+a word.
+Invariants: no allocation, no pointers in the structs, result independent of buffer sizes (one buffer of at most 80 ms ends one message at
+most); decisions rest on sums, products and square roots alone, so every machine decides alike.
 """
 
 from libc.math cimport cos, sin, pow, M_PI
 from libc.string cimport memset
 
+from firmware.dsp.fsk_phase cimport Bits, fsk_review
+
 cdef extern from "math.h" nogil:
-    float sqrtf(float x)
     float fabsf(float x)
 
 cdef extern from "fsk_front.h" nogil:
@@ -35,6 +37,7 @@ cdef extern from "fsk_front.h" nogil:
     short kernel_round(float x)
     int decimator_push(Decimator* d, float x, float* out)
     void fsk_front(FskFront* f, const float* wave, const float* x, float* mark, float* space, float** filter)
+    float fsk_at(const float* ring, unsigned int base, float t)
     int fsk_weigh(float* out, const float* mark, const float* space, float mark_level, float space_level)
 
 cdef enum:
@@ -60,19 +63,11 @@ cdef float WANDER = <float>0.02     # of the sender's clock per byte
 cdef float SLOPE = <float>0.2       # one tone 14 dB below the other
 cdef float BYTE_PURE = <float>(0.65 * 0.5 * 8000.0 / 1200.0)
 cdef float wave[3][640]         # of each standard: cos and -sin of mark, cos and -sin of space
-cdef int tone[3][2]             # frequency of mark and space in units of 50 Hz, which turn by 1/48 in half a bit
-cdef float unit_re[48]
-cdef float unit_im[48]
 
 
 def _fill_tables():
     cdef int i, k
-    for k in range(48):
-        unit_re[k] = <float>cos(2.0 * M_PI * k / 48.0)
-        unit_im[k] = <float>sin(2.0 * M_PI * k / 48.0)
     for i, (mark, space) in enumerate(((1200.0, 2200.0), (1300.0, 2100.0), (1250.0, 2150.0))):
-        tone[i][0] = mark // 50
-        tone[i][1] = space // 50
         for k in range(FSK_TURN):
             wave[i][k] = <float>cos(2.0 * M_PI * mark * k / 8000.0)
             wave[i][FSK_TURN + k] = <float>-sin(2.0 * M_PI * mark * k / 8000.0)
@@ -147,13 +142,6 @@ cdef int _take(FskRx* rx, int value, bint stop) noexcept nogil:
     return length
 
 
-cdef inline float _at(const float* ring, unsigned int base, float t) noexcept nogil:
-    """Value `t` samples after `base`, between two samples; t >= 0."""
-    cdef int i = <int>t
-    cdef float a = ring[(base + i) & MASK], b = ring[(base + i + 1) & MASK]
-    return a + (b - a) * (t - i)
-
-
 cdef float _place(FskRx* rx, unsigned int base, float first, float bit, float far, int rounds, int* edges) noexcept nogil:
     """How many samples from `first`, the middle of the start bit, the byte really lies, by all its `edges`; `far` at most.
 
@@ -164,13 +152,13 @@ cdef float _place(FskRx* rx, unsigned int base, float first, float bit, float fa
     while rounds > 0:
         rounds -= 1
         t = first + moved - bit
-        before = _at(rx.weight, base, t)
+        before = fsk_at(rx.weight, base, t)
         late = step = 0.0
         edges[0] = 0
         for k in range(10):
-            between = _at(rx.weight, base, t + <float>0.5 * bit)
+            between = fsk_at(rx.weight, base, t + <float>0.5 * bit)
             t += bit
-            now = _at(rx.weight, base, t)
+            now = fsk_at(rx.weight, base, t)
             if (before > 0.0) != (now > 0.0):
                 edges[0] += 1
                 if now > before:
@@ -187,81 +175,6 @@ cdef float _place(FskRx* rx, unsigned int base, float first, float bit, float fa
         elif moved < -far:
             moved = -far
     return moved
-
-
-cdef struct Bits:                # of one byte; place 0 is the mark before it, 1 the start bit, 2 to 9 data, 10 the stop bit
-    int on[11]                  # 0 mark, 1 space
-    float clear[11]             # how far from the threshold
-    float re[2][11]             # filters of mark and space in the middle of each bit
-    float im[2][11]
-
-
-cdef float _agreement(FskRx* rx, Bits* bits, int middle, float turn_re, float turn_im) noexcept nogil:
-    """How well the two bits on either side of `middle` agree with it in phase; a modulator never jumps."""
-    cdef int first = middle - 2 if middle > 2 else 0, last = middle + 2 if middle < 8 else 10
-    cdef int j, b, angle, past = 0
-    cdef float re = 0.0, im = 0.0, x, y, swap, owed = 0.0
-    for j in range(first, last + 1):
-        b = bits.on[j]
-        if j > first:
-            past += tone[rx.standard][bits.on[j - 1]] + tone[rx.standard][b]
-        angle = (2 * tone[rx.tones][b] * j - past) % 48
-        if angle < 0:
-            angle += 48
-        x = rx.level[b] * (bits.re[b][j] * unit_re[angle] - bits.im[b][j] * unit_im[angle])
-        y = rx.level[b] * (bits.re[b][j] * unit_im[angle] + bits.im[b][j] * unit_re[angle])
-        if b:
-            swap = x * turn_re - y * turn_im
-            y = x * turn_im + y * turn_re
-            x = swap
-        re += x
-        im += y
-        owed += rx.level[b] * rx.level[b]
-    return sqrtf(re * re + im * im) - <float>0.5 * owed
-
-
-cdef void _review(FskRx* rx, unsigned int base, float first, float bit, Bits* bits, float doubt) noexcept nogil:
-    """Decides the bits that one bit alone leaves in doubt by the phase of their neighbours."""
-    cdef float turn_re = 0.0, turn_im = 0.0, t, x, y, u, v, size
-    cdef int j, k, b, angle
-    cdef float as_is
-    for j in range(11):
-        t = first + (j - 1) * bit
-        for b in range(2):
-            bits.re[b][j] = _at(rx.filter[2 * b], base, t)
-            bits.im[b][j] = _at(rx.filter[2 * b + 1], base, t)
-    # what the line turns space against mark, from all changes between the two
-    for j in range(10):
-        if bits.on[j] == bits.on[j + 1]:
-            continue
-        k = j if bits.on[j] == 0 else j + 1             # the mark, the space being the other
-        b = 2 * j + 1 - k
-        angle = 2 * tone[rx.tones][0] * k - 2 * tone[rx.tones][1] * b
-        x = tone[rx.standard][0] + tone[rx.standard][1]
-        angle = (angle - <int>x if k > j else angle + <int>x) % 48
-        if angle < 0:
-            angle += 48
-        u = bits.re[0][k] * bits.re[1][b] + bits.im[0][k] * bits.im[1][b]
-        v = bits.im[0][k] * bits.re[1][b] - bits.re[0][k] * bits.im[1][b]
-        turn_re += u * unit_re[angle] - v * unit_im[angle]
-        turn_im += u * unit_im[angle] + v * unit_re[angle]
-    size = sqrtf(turn_re * turn_re + turn_im * turn_im)
-    if size <= 0.0:
-        return
-    turn_re /= size
-    turn_im /= size
-    while True:                                         # the most doubtful first, so that it does not mislead the others
-        k = 2
-        for j in range(3, 11):
-            if bits.clear[j] < bits.clear[k]:
-                k = j
-        if bits.clear[k] >= doubt:
-            return
-        bits.clear[k] = doubt
-        as_is = _agreement(rx, bits, k, turn_re, turn_im)
-        bits.on[k] ^= 1
-        if _agreement(rx, bits, k, turn_re, turn_im) < as_is:
-            bits.on[k] ^= 1
 
 
 cdef int _judge(FskRx* rx) noexcept nogil:
@@ -290,14 +203,14 @@ cdef int _judge(FskRx* rx) noexcept nogil:
         open = 0.0
         bits.on[0] = 0
         for k in range(1, 11):
-            v = _at(rx.weight, base, t)
+            v = fsk_at(rx.weight, base, t)
             i = 0 if v > 0.0 else 1
             bits.on[k] = i
             bits.clear[k] = fabsf(v)
             if k == 1 or bits.clear[k] < least:
                 least = bits.clear[k]
             open += bits.clear[k]
-            level[i] += _at(&rx.space[0] if i else &rx.mark[0], base, t)
+            level[i] += fsk_at(&rx.space[0] if i else &rx.mark[0], base, t)
             heard[i] += 1
             t += bit
         for i in range(2):
@@ -317,7 +230,7 @@ cdef int _judge(FskRx* rx) noexcept nogil:
     if rx.tonal < BYTE_PURE * rx.energy:
         return _abandon(rx, SEARCH)
     if least < DOUBT * open:
-        _review(rx, base, first + moved, bit, &bits, DOUBT * open)
+        fsk_review(rx, base, first + moved, bit, &bits, DOUBT * open)
     for k in range(8):
         if bits.on[2 + k] == 0:
             value |= 1 << k

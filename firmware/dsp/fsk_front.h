@@ -88,4 +88,14 @@ static inline int fsk_weigh(float *out, const float *mark, const float *space, f
     }
     return low;
 }
+
+enum { FSK_RING = 128 };
+
+/* Value `t` samples after `base` of a ring, between two samples; t >= 0. */
+static inline float fsk_at(const float *ring, unsigned int base, float t)
+{
+    int i = (int)t;
+    float a = ring[(base + i) & (FSK_RING - 1)], b = ring[(base + i + 1) & (FSK_RING - 1)];
+    return a + (b - a) * (t - i);
+}
 #endif

@@ -34,7 +34,8 @@ def modulated(bits: list[tuple[int, float]], standard: str, level: float = -13.5
     freq = np.where(on == 1, mark * (1.0 + shift[0]), space * (1.0 + shift[1]))
     angle = phase + 2.0 * np.pi * np.cumsum(freq) / (rate * fine)
     gain = np.where(on == 1, 10.0 ** (twist / 40.0), 10.0 ** (-twist / 40.0))
-    return (np.sqrt(2.0) * rms(level) * gain * np.sin(angle))[::fine]
+    sound: Sound = (np.sqrt(2.0) * rms(level) * gain * np.sin(angle))[::fine]
+    return sound
 
 
 def band_noise(rng: np.random.Generator, n: int, level_dbm0: float, rate: int = 8000) -> Sound:
@@ -42,4 +43,5 @@ def band_noise(rng: np.random.Generator, n: int, level_dbm0: float, rate: int = 
     size = 1 << max(10, (n - 1).bit_length())
     spectrum, freq = np.fft.rfft(rng.normal(size=size)), np.fft.rfftfreq(size, 1.0 / rate)
     y = np.fft.irfft(np.where((freq >= 300.0) & (freq <= 3400.0), spectrum, 0.0))[:n]
-    return y / np.sqrt(np.mean(np.square(y))) * rms(level_dbm0)
+    sound: Sound = y / np.sqrt(np.mean(np.square(y))) * rms(level_dbm0)
+    return sound
