@@ -197,15 +197,17 @@ def build_sdmf(party: Party, when: str) -> bytes:
     return bytes((SDMF_CALL, len(body))) + body
 
 
-def build_waiting(on: bool) -> bytes:
-    """A message-waiting message (0x82): lamp on or off."""
+def build_waiting(on: bool, *, single: bool = False) -> bytes:
+    """A message-waiting message: lamp on or off, as 0x82, or as 0x06 for telephones that read `single` data messages only (GR-30)."""
+    if single:
+        return bytes((SDMF_WAITING, 3)) + (b"BBB" if on else b"ooo")
     body = _parameter(INDICATOR, b"\xff" if on else b"\x00")
     return bytes((MDMF_WAITING, len(body))) + body
 
 
-def duration_ms(message: bytes) -> int:
-    """Time on the wire of a message with its checksum: 300 bits seizure, 180 bits marks, 10 bits a byte, 1200 bit/s."""
-    return (480 + 10 * (len(message) + 1)) * 1000 // 1200 + 20
+def duration_ms(message: bytes, seizure_bits: int = 300, mark_bits: int = 180) -> int:
+    """Time on the wire of a message with its checksum: seizure, marks, 10 bits a byte, 1200 bit/s."""
+    return (seizure_bits + mark_bits + 10 * (len(message) + 1)) * 1000 // 1200 + 20
 
 
 def _parameter(kind: int, content: bytes) -> bytes:
