@@ -6,6 +6,7 @@ Each band is sub-band ADPCM (clauses 3.2 to 3.6): the difference to a prediction
 (6 bits) in the low band, 4 levels (2 bits) in the high one. The predictor has two poles and six zeros that follow the signs
 of what was decoded; in the low band it sees only the four most significant bits, so that a receiver of 48 kbit/s (auxiliary
 data in the two others) predicts alike. Step sizes move on a logarithmic scale with a leak of 127/128.
+The leaks of the recommendation, x * 32640 / 32768 and x * 32512 / 32768 rounded down, are written x + (-x >> 8) and x + (-x >> 7).
 All arithmetic is on integers in the recommendation's own word lengths (16-bit words, products shifted down), hence the same on
 every machine. Block names of the recommendation are given beside the code.
 RTP (RFC 3551 section 4.5.2): one byte is two samples, yet the clock of the timestamps is 8000 Hz.
@@ -74,11 +75,11 @@ cdef inline void _predict(G722Band* b, int d) noexcept nogil:
     cdef int p = _sat(b.sz + d)                                 # PARREC
     cdef int i, sign, w, limit, a1, a2, sz = 0, sp
     cdef int other = (p ^ b.p1) >> 31                           # -1: the signs differ
-    w = _sat(b.a1 << 2)                                         # UPPOL2
+    w = _sat(b.a1 * 4)                                          # UPPOL2
     w = w if other else _sat(-w)
-    a2 = (128 if (p ^ b.p2) >= 0 else -128) + (w >> 7) + ((b.a2 * 32512) >> 15)
+    a2 = (128 if (p ^ b.p2) >= 0 else -128) + (w >> 7) + b.a2 + (-b.a2 >> 7)
     a2 = 12288 if a2 > 12288 else (-12288 if a2 < -12288 else a2)
-    a1 = _sat((-192 if other else 192) + ((b.a1 * 32640) >> 15))    # UPPOL1
+    a1 = _sat((-192 if other else 192) + b.a1 + (-b.a1 >> 8))   # UPPOL1
     limit = 15360 - a2
     a1 = limit if a1 > limit else (-limit if a1 < -limit else a1)
     b.a1 = a1
@@ -88,7 +89,7 @@ cdef inline void _predict(G722Band* b, int d) noexcept nogil:
     w = 128 if d else 0                                         # UPZERO: within 16 bits without saturation
     for i in range(8):
         sign = (b.d[i] ^ d) >> 31
-        b.b[i] = ((b.b[i] * 32640) >> 15) + ((w ^ sign) - sign)
+        b.b[i] += (-b.b[i] >> 8) + ((w ^ sign) - sign)
     b.b[6] = b.b[7] = 0
     for i in range(5, 0, -1):                                   # DELAYA
         b.d[i] = b.d[i - 1]
