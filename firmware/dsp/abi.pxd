@@ -8,11 +8,11 @@ cdef extern from "ring_segment.h" nogil:
         GAUGE_PORTS, GAUGE_LINES, GAUGE_TAPS, RING_TAG, RING_CLIPS, RING_STAGE, RING_DIGITS, LANE_EVENTS
         CMD_OPEN_RTP, CMD_UPDATE_RTP, CMD_OPEN_LINE, CMD_CLOSE, CMD_JOIN, CMD_LEAVE, CMD_RELAY, CMD_UNRELAY, CMD_PLAY, CMD_TONE
         CMD_STOP, CMD_DTMF, CMD_STAGE, CMD_FSK, CMD_DETECT, CMD_DETECT_TONE, CMD_MUTE_DIGITS, CMD_RECORD, CMD_STOP_RECORD, CMD_DRIVE
-        CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL
+        CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL, CMD_LEARN
         MEASURE_LEVELS, MEASURE_ACTIVITY, ECHO_FILTER_NONE, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD
         EVT_DONE, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD
         EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY
-        EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER
+        EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE
         FAIL_PORT, FAIL_RANGE, FAIL_STATE, FAIL_TYPE, FAIL_CLIP, FAIL_LOST, FAIL_ROOM
 
     ctypedef struct ring_command:
@@ -92,7 +92,7 @@ cdef extern from "ring_segment.h" nogil:
         uint16_t standard, count
 
     ctypedef struct body_detect:
-        uint8_t digits, fsk, voice, tones
+        uint8_t digits, fsk, voice, tones, fax, learn
 
     ctypedef struct body_detect_tone:
         uint32_t index
@@ -138,6 +138,20 @@ cdef extern from "ring_segment.h" nogil:
 
     ctypedef struct pay_recorded:
         int64_t token, samples, lost
+
+    ctypedef struct pay_fax:
+        int64_t start_at
+        float level_dbm0, confidence
+        int32_t duration_ms, kind
+
+    ctypedef struct pay_learned:
+        int64_t start_at
+        float freqs[4]
+        float level_db[8]
+        float level_dbm0, confidence, purity, jitter
+        int32_t cadence_ms[8]
+        int32_t repetitions
+        uint16_t nfreq, nphases, reason
 
     ctypedef struct pay_activity:
         int64_t start_at

@@ -14,6 +14,7 @@ COMMANDS = {
     "dtmf": CMD_DTMF, "stage": CMD_STAGE, "fsk": CMD_FSK, "detect": CMD_DETECT, "detect_tone": CMD_DETECT_TONE,
     "mute_digits": CMD_MUTE_DIGITS, "record": CMD_RECORD, "stop_record": CMD_STOP_RECORD, "drive": CMD_DRIVE, "watch": CMD_WATCH,
     "snapshot": CMD_SNAPSHOT, "measure": CMD_MEASURE, "agc": CMD_AGC, "clear_channel": CMD_CLEAR_CHANNEL,
+    "learn": CMD_LEARN,
 }
 EVENTS = {
     EVT_DONE: "done", EVT_FAILED: "failed", EVT_EPOCH: "epoch", EVT_PORT: "port", EVT_DIGIT: "digit", EVT_PLAYED: "played",
@@ -21,7 +22,7 @@ EVENTS = {
     EVT_TONE_STOPPED: "tone_stopped", EVT_VOICE: "voice", EVT_RTP_STARTED: "rtp_started", EVT_RTP_SILENT: "rtp_silent",
     EVT_RECORDED: "recorded", EVT_RING_BURST: "ring_burst", EVT_BATTERY: "battery", EVT_POLARITY: "polarity",
     EVT_LOOP_CURRENT: "loop_current", EVT_LOOP: "loop", EVT_RING_TRIP: "ring_trip", EVT_ACTIVITY: "activity",
-    EVT_ECHO_FILTER: "echo_filter",
+    EVT_ECHO_FILTER: "echo_filter", EVT_FAX_TONE: "fax_tone", EVT_LEARNED_TONE: "learned_tone",
 }
 FAILURES = {
     FAIL_PORT: "no such port, or it is not open", FAIL_RANGE: "a value is out of range", FAIL_STATE: "not possible in the port's state",
@@ -194,13 +195,15 @@ def pack_fsk(token, standard, count, level):
     return (<char*>&b)[:sizeof(b)]
 
 
-def pack_detect(bint digits, fsk, bint voice, tones):
+def pack_detect(bint digits, fsk, bint voice, tones, bint fax=False, bint learn=False):
     """Body of detect; `fsk` 0 none, 1 Bell 202, 2 V.23; `tones` = number of detect_tone commands that follow."""
     cdef body_detect b
     memset(&b, 0, sizeof(b))
     b.digits = digits
     b.fsk = _within("fsk", fsk, 0, 2)
     b.voice = voice
+    b.fax = fax
+    b.learn = learn
     b.tones = _within("number of tones", tones, 0, 8)
     return (<char*>&b)[:sizeof(b)]
 
@@ -268,12 +271,27 @@ cdef object unpack(const ring_event* e):
                 (<const pay_tone*>p).confidence, (<const pay_tone*>p).level_dbm0)
     if t == EVT_RECORDED:                                       # (token, samples, lost)
         return (<const pay_recorded*>p).token, (<const pay_recorded*>p).samples, (<const pay_recorded*>p).lost
+    if t == EVT_FAX_TONE:                                       # (kind, start_at, duration_ms, level, confidence)
+        return ((<const pay_fax*>p).kind, (<const pay_fax*>p).start_at, (<const pay_fax*>p).duration_ms, (<const pay_fax*>p).level_dbm0,
+                (<const pay_fax*>p).confidence)
+    if t == EVT_LEARNED_TONE:
+        return unpack_learned(<const pay_learned*>p)
     if t == EVT_ACTIVITY:                                       # (talking, start_at, level, overlap_ms)
         return (bool((<const pay_activity*>p).talking), (<const pay_activity*>p).start_at, (<const pay_activity*>p).level_dbm0,
                 (<const pay_activity*>p).overlap_ms)
     if t == EVT_PORT:
         return unpack_port(<const pay_port*>p)
     return (<const pay_line*>p).on, (<const pay_line*>p).value  # voice, RTP, line facts, echo filter: (on, ms or outcome; value)
+
+
+cdef dict unpack_learned(const pay_learned* s):
+    cdef int i
+    return {
+        "reason": s.reason, "start": s.start_at, "freqs_hz": tuple([round(s.freqs[i], 1) for i in range(min(s.nfreq, 4))]),
+        "cadence_ms": tuple([s.cadence_ms[i] for i in range(min(s.nphases, 8))]),
+        "levels_db": tuple([s.level_db[i] for i in range(min(s.nphases, 8))]), "level_dbm0": s.level_dbm0, "confidence": s.confidence,
+        "purity": s.purity, "jitter": s.jitter, "repetitions": s.repetitions,
+    }
 
 
 cdef dict unpack_port(const pay_port* s):

@@ -10,8 +10,9 @@ from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
 from firmware.dsp.agc cimport agc_init
+from firmware.dsp.answer_tone cimport answer_init
 from firmware.dsp.detect cimport detect_reset
-from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_gen_init
+from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_mute_init, dtmf_gen_init
 from firmware.dsp.echo cimport ECHO_BYPASS, ECHO_NORMAL, echo_reset, echo_set_mode
 from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init
@@ -19,6 +20,7 @@ from firmware.dsp.gauge cimport gauge_start, learned_keep, learned_use
 from firmware.dsp.highpass cimport highpass_init
 from firmware.dsp.codec cimport CODEC_KINDS, codec_clock, codec_init, codec_ptime
 from firmware.dsp.jitter cimport jitter_codec, jitter_init, jitter_restart
+from firmware.dsp.learner cimport learn_reset
 from firmware.dsp.mixer cimport relay_end
 from firmware.dsp.player cimport player_end
 from firmware.dsp.recorder cimport recorder_start, recorder_stop
@@ -278,14 +280,20 @@ cdef int _fsk(EngineState* e, Port* p, const body_fsk* b) noexcept nogil:
     return 0
 
 
-cdef int _detect(Port* p, const body_detect* b) noexcept nogil:
-    if b.fsk > 2 or b.tones > 8:
+cdef int _detect(EngineState* e, Port* p, const body_detect* b) noexcept nogil:
+    if b.fsk > 2 or b.tones > 8 or (b.learn and p.rtp != NULL):
         return FAIL_RANGE
     if (b.digits != 0) != (p.digits != 0):
         dtmf_det_init(&p.dtmf, 8000)
     p.digits = b.digits != 0
     p.tones = 0                 # the detectors follow one by one
     tone_front_init(&p.tone_front, 8000)
+    p.fax = b.fax != 0
+    if p.fax:
+        answer_init(&p.answer)
+    if b.learn and not p.learn and e.kept[p.id % TDM_PORTS] != NULL and not load32(&e.learning[p.id % TDM_PORTS]):
+        learn_reset(e.kept[p.id % TDM_PORTS])
+    p.learn = b.learn != 0
     if b.fsk and b.fsk != p.fsk:
         fsk_rx_init(&p.fsk_rx, b.fsk - 1, 8000)
     p.fsk = b.fsk
@@ -460,6 +468,11 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
             return FAIL_RANGE
         e.seam.drive(e, c.port, (<const body_word*>b).code)
         return 0
+    if t == CMD_LEARN:
+        if c.port >= TDM_PORTS or e.kept[c.port] == NULL:
+            return FAIL_PORT
+        store32(&e.learning[c.port], 1)
+        return 0
     if t == CMD_WATCH:
         return _watch(e, c.port, (<const body_word*>b).code)
     if (t < CMD_JOIN or t > CMD_STOP_RECORD) and (t < CMD_MEASURE or t > CMD_CLEAR_CHANNEL):
@@ -497,10 +510,12 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
     elif t == CMD_FSK:
         return _fsk(e, p, <const body_fsk*>b)
     elif t == CMD_DETECT:
-        return _detect(p, <const body_detect*>b)
+        return _detect(e, p, <const body_detect*>b)
     elif t == CMD_DETECT_TONE:
         return _detect_tone(p, <const body_detect_tone*>b)
     elif t == CMD_MUTE_DIGITS:
+        if (<const body_flag*>b).on and not p.mute_digits:
+            dtmf_mute_init(&p.mute, 8000)
         p.mute_digits = (<const body_flag*>b).on != 0
         _sync_keys(p)
     elif t == CMD_RECORD:

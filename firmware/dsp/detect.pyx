@@ -3,8 +3,10 @@
 
 Theory of operation. Each block runs through the detectors that core set for the port. In-band DTMF is looked for on line
 ports and on RTP ports without telephone events (a phone that sends both would count each key twice). A digit is reported
-when it ends, with its length; the player of the port is stopped when it begins. While `mute_digits` is on, the bridge gets
-silence from the first suspicion of a key to 20 ms after its end, so the far side hears at most the onset.
+when it ends, with its length; the player of the port is stopped when it begins. While `mute_digits` is on, the mixer mutes what
+the bridge gets on the detector's suspicion, behind it and with ramps.
+Tones of the exchange, of fax and modems, and the learner of disconnect tones share one front end; the learner keeps late sound, also
+for a while after the port closed, and looks at it in the file thread when core asks.
 Voice: power smoothed over 50 ms against a noise floor that follows dips at once and rises 3 dB/s; active after 60 ms at 9 dB
 above the floor and above -42 dBm0, inactive after 400 ms below. On a line what is more than 6 dB below our own sound of the
 last 130 ms is taken for its echo (Geigel's comparison, IEEE Trans. Commun. 1978): who speaks while the other side still rings
@@ -13,17 +15,19 @@ is not the one who answers.
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
-from firmware.dsp.dtmf cimport DTMF_END, DTMF_START, DtmfHit, dtmf_det_feed, dtmf_det_init
-from firmware.dsp.emit cimport emit, tick_ms
-from firmware.dsp.gauge cimport own_power
+from firmware.dsp.answer_tone cimport AnswerHit, answer_frame
+from firmware.dsp.dtmf cimport DTMF_END, DTMF_START, DtmfHit, dtmf_det_feed, dtmf_det_init, dtmf_mute_init
+from firmware.dsp.emit cimport emit, emit_from, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_feed
+from firmware.dsp.gauge cimport own_power
+from firmware.dsp.learner cimport learn_keep, learn_tone
+from firmware.dsp.learner_pitch cimport LearntTone
 from firmware.dsp.player cimport player_digit
 from firmware.dsp.state cimport *
 from firmware.dsp.tone cimport TONE_HEARD, TONE_STOPPED, tone_age_ms, tone_front_feed, tone_track_frame
 
 cdef enum:
     VOICE_LEAST = 16300         # mean square of -42 dBm0: (22750 / sqrt 2)^2 / 10^4.2
-    MUTE_TAIL = 2               # blocks
 
 
 cdef void detect_reset(Port* p) noexcept nogil:
@@ -31,9 +35,11 @@ cdef void detect_reset(Port* p) noexcept nogil:
     p.digits = 0
     p.tones = 0
     p.fsk = 0
+    p.fax = 0
+    p.learn = 0
     p.mute_digits = 0
-    p.dtmf_muting = 0
-    p.dtmf_tail = 0
+    p.dtmf_heard = 0
+    dtmf_mute_init(&p.mute, 8000)
     memset(&p.voice, 0, sizeof(Voice))
     dtmf_det_init(&p.dtmf, 8000)
 
@@ -51,13 +57,7 @@ cdef void _digits(EngineState* e, Port* p) noexcept nogil:
             d.duration_ms = hits[i].duration_ms
             d.level_dbm0 = hits[i].level_dbm0
             emit(e, EVT_DIGIT, p.id, tick_ms(e), &d, sizeof(d))
-    if p.dtmf.tentative or p.dtmf.digit:
-        p.dtmf_muting = 1
-        p.dtmf_tail = MUTE_TAIL
-    elif p.dtmf_tail > 0:
-        p.dtmf_tail -= 1
-    else:
-        p.dtmf_muting = 0
+    p.dtmf_heard = 1
 
 
 cdef void _voice(EngineState* e, Port* p) noexcept nogil:
@@ -91,6 +91,49 @@ cdef void _voice(EngineState* e, Port* p) noexcept nogil:
         emit(e, EVT_VOICE, p.id, tick_ms(e), &d, sizeof(d))
 
 
+cdef void _fax(EngineState* e, Port* p) noexcept nogil:
+    cdef AnswerHit hits[2]
+    cdef pay_fax d
+    cdef int i, n = answer_frame(&p.answer, &p.tone_front, hits)
+    for i in range(n):
+        memset(&d, 0, sizeof(d))
+        d.kind = hits[i].kind
+        d.start_at = tick_ms(e) - hits[i].start_ms_ago
+        d.duration_ms = hits[i].duration_ms
+        d.level_dbm0 = hits[i].level_dbm0
+        d.confidence = hits[i].confidence
+        emit(e, EVT_FAX_TONE, p.id, tick_ms(e), &d, sizeof(d))
+
+
+cdef void learn_work(EngineState* e) noexcept nogil:
+    """File thread: look at what was kept of the lines that core asked about."""
+    cdef LearntTone t
+    cdef pay_learned d
+    cdef int slot, i
+    for slot in range(TDM_PORTS):
+        if not load32(&e.learning[slot]):
+            continue
+        memset(&t, 0, sizeof(t))
+        learn_tone(e.kept[slot], e.learn_work, &t)
+        memset(&d, 0, sizeof(d))
+        d.reason = t.reason
+        d.start_at = tick_ms(e) - t.start_ms_ago
+        d.nfreq = t.nfreq
+        d.nphases = t.nphases
+        d.repetitions = t.repetitions
+        d.level_dbm0 = t.level_dbm0
+        d.confidence = t.confidence
+        d.purity = t.purity
+        d.jitter = t.jitter
+        for i in range(4):
+            d.freqs[i] = <float>t.freqs[i]
+        for i in range(8):
+            d.cadence_ms[i] = t.cadence_ms[i]
+            d.level_db[i] = t.level_db[i]
+        store32(&e.learning[slot], 0)
+        emit_from(e, &e.file_lane, EVT_LEARNED_TONE, slot, tick_ms(e), &d, sizeof(d))
+
+
 cdef void detect_block(EngineState* e, Port* p) noexcept nogil:
     """Run the port's detectors over the block it just heard."""
     cdef pay_tone t
@@ -100,8 +143,8 @@ cdef void detect_block(EngineState* e, Port* p) noexcept nogil:
             p.rtp == NULL or p.rtp.dtmf_type < 0):
         _digits(e, p)
     else:
-        p.dtmf_muting = 0
-    whole = p.tones > 0 and tone_front_feed(&p.tone_front, p.heard, BLOCK, &used)
+        p.dtmf_heard = 0
+    whole = (p.tones > 0 or p.fax or p.learn) and tone_front_feed(&p.tone_front, p.heard, BLOCK, &used)
     for i in range(p.tones if whole else 0):
         flags = tone_track_frame(&p.tone[i], &p.tone_front)
         if flags & (TONE_HEARD | TONE_STOPPED):
@@ -115,6 +158,10 @@ cdef void detect_block(EngineState* e, Port* p) noexcept nogil:
                 emit(e, EVT_TONE_HEARD, p.id, tick_ms(e), &t, sizeof(t))
             if flags & TONE_STOPPED:
                 emit(e, EVT_TONE_STOPPED, p.id, tick_ms(e), &t, sizeof(t))
+    if p.fax and whole:
+        _fax(e, p)
+    if p.learn and whole and e.kept[p.id] != NULL and not load32(&e.learning[p.id]):
+        learn_keep(e.kept[p.id], &p.tone_front)
     if p.fsk:
         n = fsk_rx_feed(&p.fsk_rx, p.heard, BLOCK)
         if n > 0:

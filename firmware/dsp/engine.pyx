@@ -4,7 +4,7 @@
 Theory of operation
 -------------------
 `start()` creates four native threads that never touch Python: *tick* (audio, commands, the only writer of the event ring),
-*rtp* (epoll over the sockets; a virtual clock has the tick do this), *scan* (line facts) and *file* (recordings). All memory is allocated in `__init__`. Every tick:
+*rtp* (epoll over the sockets; a virtual clock has the tick do this), *scan* (line facts) and *file* (recordings, the learner of tones). All memory is allocated in `__init__`. Every tick:
 wait for the block, carry out commands, hear, mix, speak, gather the other threads' events, advance the clock word, wake core.
 In real time a block is finished before the events are gathered; under a virtual clock only after core has handled every
 event and its horizon lies ahead, so that all processes see one time. Without core (its flag is cleared) a virtual clock runs
@@ -21,9 +21,12 @@ from libc.string cimport memcpy, memset
 from firmware.dsp.abi cimport *
 from firmware.dsp.codec cimport CODEC_PCMA, codec_init, codec_size
 from firmware.dsp.commands cimport refuse_commands, run_commands, shut_all
+from firmware.dsp.detect cimport learn_work
 from firmware.dsp.echo cimport echo_free, echo_new, echo_reset
 from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.gauge cimport learned_use
+from firmware.dsp.learner cimport learn_reset
+from firmware.dsp.learner_pitch cimport LearnRing, LearnWork
 from firmware.dsp.mixer cimport mixer_tick
 from firmware.dsp.recorder cimport recorder_work
 from firmware.dsp.ring cimport RingSegment
@@ -286,6 +289,7 @@ cdef void* _file_thread(void* arg) noexcept nogil:
     cdef EngineState* e = <EngineState*>arg
     while not load32(&e.stop):
         recorder_work(e)
+        learn_work(e)
         sleep_until_ns(mono_ns() + 50000000)
     return NULL
 
@@ -338,6 +342,9 @@ cdef class Engine:
             raise MemoryError("media engine: no memory for clips and RTP ports")
         memset(e.rtp, 0, max(1, e.nrtp) * sizeof(RtpPort))
         memset(e.coder_memory, 0, max(1, e.nrtp) * codec_size())
+        e.learn_work = <LearnWork*>calloc(1, sizeof(LearnWork))
+        if e.learn_work == NULL:
+            raise MemoryError("media engine: no memory for the learner of tones")
         for i in range(RECORDERS):
             e.file[i].fd = -1
             e.recorder[i].fd = -1
@@ -353,6 +360,10 @@ cdef class Engine:
             if i < TDM_PORTS:
                 e.line[i].battery = e.line[i].battery_raw = e.line[i].polarity_raw = 2
                 if world_fd is not None:
+                    e.kept[i] = <LearnRing*>calloc(1, sizeof(LearnRing))
+                    if e.kept[i] == NULL:
+                        raise MemoryError("media engine: no memory for the learner of tones")
+                    learn_reset(e.kept[i])
                     for k in range(TAILS):
                         p.echoes[k] = echo_new(8000, 16 << k, nlp)
                         if p.echoes[k] == NULL:
@@ -398,7 +409,9 @@ cdef class Engine:
         self.stop()
         if self.e.epoll_fd >= 0:
             close_fd(self.e.epoll_fd)
+        free(self.e.learn_work)
         for i in range(TDM_PORTS):
+            free(self.e.kept[i])
             for k in range(TAILS):
                 if self.e.port[i].echoes[k] != NULL:
                     echo_free(self.e.port[i].echoes[k])

@@ -23,7 +23,7 @@ from firmware.dsp.abi cimport *
 from firmware.dsp.activity cimport frame_power
 from firmware.dsp.agc cimport agc_run
 from firmware.dsp.detect cimport detect_block
-from firmware.dsp.dtmf cimport dtmf_gen_fill, dtmf_gen_init
+from firmware.dsp.dtmf cimport dtmf_gen_fill, dtmf_gen_init, dtmf_mute_process
 from firmware.dsp.echo cimport echo_process
 from firmware.dsp.emit cimport emit, emit_lossy, tick_ms
 from firmware.dsp.gauge cimport echo_power, gauge_block
@@ -206,12 +206,12 @@ cdef void _hear(EngineState* e, Port* p) noexcept nogil:
         _hear_rtp(e, p)
     if not p.relaying:
         detect_block(e, p)
-    if p.mute_digits and p.dtmf_muting and p.bridge >= 0 and not p.clear:
-        memset(p.say, 0, sizeof(p.say))
-    elif p.agc_on and not p.clear:
+    if p.agc_on and not p.clear:
         agc_run(&p.agc, p.heard, p.say, BLOCK, echo_power(e, p))
     else:
         memcpy(p.say, p.heard, sizeof(p.say))
+    if p.mute_digits and p.dtmf_heard and p.bridge >= 0 and not p.clear:
+        dtmf_mute_process(&p.mute, &p.dtmf, p.say, BLOCK)
     if p.rtp != NULL:
         _keys(e, p)
 

@@ -23,7 +23,7 @@
 #include "gauges.h"
 
 #define RING_MAGIC 0x52505842u        /* "BXPR" */
-#define RING_VERSION 4u
+#define RING_VERSION 5u
 #define RING_COMMANDS 1024u
 #define RING_EVENTS 4096u
 #define RING_EVENT_RESERVE 3072u      /* slots that only lifecycle events may use */
@@ -52,12 +52,12 @@ typedef struct {
 enum {
     CMD_OPEN_RTP = 1, CMD_UPDATE_RTP, CMD_OPEN_LINE, CMD_CLOSE, CMD_JOIN, CMD_LEAVE, CMD_RELAY, CMD_UNRELAY, CMD_PLAY, CMD_TONE,
     CMD_STOP, CMD_DTMF, CMD_STAGE, CMD_FSK, CMD_DETECT, CMD_DETECT_TONE, CMD_MUTE_DIGITS, CMD_RECORD, CMD_STOP_RECORD, CMD_DRIVE,
-    CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL
+    CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL, CMD_LEARN
 };
 enum {
     EVT_DONE = 1, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD,
     EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY,
-    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER
+    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE
 };
 enum { MEASURE_LEVELS = 1, MEASURE_ACTIVITY = 2 };
 enum { ECHO_FILTER_NONE = 0, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD };
@@ -92,7 +92,7 @@ typedef struct { int64_t token; int32_t duration_ms, pad; body_spec spec; } body
 typedef struct { int64_t token; float level_dbm0; uint16_t on_ms, off_ms, count; char digits[RING_DIGITS]; } body_dtmf;
 typedef struct { uint16_t offset, count; uint8_t data[RING_STAGE]; } body_stage;
 typedef struct { int64_t token; float level_dbm0; uint16_t standard, count; } body_fsk;
-typedef struct { uint8_t digits, fsk, voice, tones; } body_detect;          /* fsk: 0 none, 1 Bell 202, 2 V.23 */
+typedef struct { uint8_t digits, fsk, voice, tones, fax, learn; } body_detect;          /* fsk: 0 none, 1 Bell 202, 2 V.23 */
 typedef struct { uint32_t index, pad; body_spec spec; } body_detect_tone;
 typedef struct { uint8_t on; } body_flag;
 typedef struct { int64_t token; uint32_t file; } body_record;
@@ -106,6 +106,13 @@ typedef struct { int64_t token; uint8_t finished; char digit; } pay_played;
 typedef struct { uint16_t standard, count; uint8_t data[260]; } pay_fsk;
 typedef struct { int64_t start_at; int32_t cycles; float confidence, level_dbm0; char name[RING_NAME]; } pay_tone;
 typedef struct { int64_t token, samples, lost; } pay_recorded;
+typedef struct { int64_t start_at; float level_dbm0, confidence; int32_t duration_ms, kind; } pay_fax;      /* kind: ANSWER_* */
+typedef struct {
+    int64_t start_at;
+    float freqs[4], level_db[8], level_dbm0, confidence, purity, jitter;
+    int32_t cadence_ms[8], repetitions;
+    uint16_t nfreq, nphases, reason;  /* reason: LEARN_*, 0 = learned */
+} pay_learned;
 typedef struct { int64_t start_at; float level_dbm0; int32_t overlap_ms; uint8_t talking; } pay_activity;
 typedef struct { float value; int32_t on; } pay_line;                        /* on, and volts or milliamps; RTP silence: on = ms */
 typedef struct {

@@ -8,12 +8,14 @@ from firmware.dsp.abi cimport echo_memory, event_lane, pay_port, ring_event, rin
 from firmware.dsp.activity cimport Activity
 from firmware.dsp.agc cimport Agc
 from firmware.dsp.codec cimport Codec
-from firmware.dsp.dtmf cimport DtmfDet, DtmfGen
+from firmware.dsp.answer_tone cimport AnswerTones
+from firmware.dsp.dtmf cimport DtmfDet, DtmfGen, DtmfMute
 from firmware.dsp.echo cimport EchoState
 from firmware.dsp.echo_score cimport EchoScorer
 from firmware.dsp.fsk cimport FskRx, FskTx
 from firmware.dsp.jitter cimport Jitter
 from firmware.dsp.highpass cimport HighPass
+from firmware.dsp.learner_pitch cimport LearnRing, LearnWork
 from firmware.dsp.meter cimport Meter
 from firmware.dsp.tone cimport ToneFront, ToneGen, ToneTrack
 
@@ -260,13 +262,16 @@ cdef struct Port:
     # detectors
     int digits
     int mute_digits
-    int dtmf_muting
-    int dtmf_tail
+    int dtmf_heard              # the detector ran over this block
+    DtmfMute mute
     DtmfDet dtmf
     int tones
     ToneFront tone_front
     ToneTrack tone[8]
     char tone_name[8][24]
+    int fax
+    AnswerTones answer
+    int learn
     int fsk                     # 0 none, 1 Bell 202, 2 V.23
     FskRx fsk_rx
     Voice voice
@@ -334,6 +339,9 @@ cdef struct EngineState:
     event_lane scan_lane
     event_lane rtp_lane
     event_lane file_lane
+    LearnRing* kept[16]         # late sound of the line ports, for the learner; NULL: no line card
+    uint32_t learning[16]       # 1: the file thread analyses it, the tick leaves it alone
+    LearnWork* learn_work       # file thread
     EchoScorer score[16]        # of the line ports
     echo_memory memory          # scratch
     Recorder recorder[64]

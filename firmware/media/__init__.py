@@ -7,9 +7,11 @@ from firmware.media.events import (
     Digit,
     DtmfSent,
     EchoFilter,
+    FaxTone,
     FskMessage,
     FskSent,
     LearnedFilter,
+    LearnedTone,
     Loop,
     LoopCurrent,
     MediaEvent,
@@ -30,7 +32,7 @@ from firmware.media.events import (
 )
 
 __all__ = [
-    "Activity", "Battery", "Codec", "Digit", "DtmfSent", "EchoFilter", "FskMessage", "FskSent", "LearnedFilter", "Loop", "LoopCurrent",
-    "Media", "MediaClock", "MediaEvent", "MediaLost", "Played", "Polarity", "PortMeters", "PortState", "Recorded", "RingBurst",
-    "RingTrip", "RtpPort", "RtpSilent", "RtpStarted", "ToneHeard", "ToneStopped", "Voice",
+    "Activity", "Battery", "Codec", "Digit", "DtmfSent", "EchoFilter", "FaxTone", "FskMessage", "FskSent", "LearnedFilter", "LearnedTone",
+    "Loop", "LoopCurrent", "Media", "MediaClock", "MediaEvent", "MediaLost", "Played", "Polarity", "PortMeters", "PortState", "Recorded",
+    "RingBurst", "RingTrip", "RtpPort", "RtpSilent", "RtpStarted", "ToneHeard", "ToneStopped", "Voice",
 ]  # fmt: skip

@@ -463,13 +463,20 @@ class Media(Generic[ClockType]):
 
     # detectors
 
-    def detect(self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Sequence[ToneSpec] = ()) -> Answer:
-        """Replace the port's set of detectors (at most 8 tones)."""
+    def detect(
+        self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Sequence[ToneSpec] = (), fax: bool = False,
+        learn: bool = False,
+    ) -> Answer:  # fmt: skip
+        """Replace the port's set of detectors (at most 8 tones). `fax`: `FaxTone` events; `learn`: keep a line's late sound."""
         self._room_for(len(tones) + 1)
-        answer = self._command("detect", port, abi.pack_detect(digits, FSK[fsk], voice, len(tones)))
+        answer = self._command("detect", port, abi.pack_detect(digits, FSK[fsk], voice, len(tones), fax, learn))
         for index, tone in enumerate(tones):
             answer = self._command("detect_tone", port, abi.pack_detect_tone(index, *_spec(tone)))
         return answer
+
+    def learn(self, slot: int) -> Answer:
+        """Derive the disconnect tone from what was heard last under `learn`, also after the port closed; ends with `LearnedTone`."""
+        return self._command("learn", slot)
 
     def mute_digits(self, port: int, on: bool) -> Answer:
         """Keep in-band DTMF of this port from its bridge."""

@@ -142,6 +142,37 @@ class Activity(MediaEvent, frozen=True):
     overlap: int
 
 
+class FaxTone(MediaEvent, frozen=True):
+    """A fax or modem tone: "cng", "ced", "ans-reversed", "ansam", "ansam-reversed" (better names follow), or "end" of a 2100 Hz tone.
+
+    `start`: of the tone or of the first CNG burst; `duration_ms` so far.
+    """
+
+    kind: str
+    start: int
+    duration_ms: int
+    level: float
+    confidence: float
+
+
+class LearnedTone(MediaEvent, frozen=True):
+    """What the learner made of a line's late sound: a tone when `reason` is "", else why there is none.
+
+    `cadence_ms`: sound and pause by turns, `levels_db` of each phase against `level_dbm0`; confidence, purity and jitter are 0 to 1.
+    """
+
+    reason: str
+    start: int
+    freqs_hz: tuple[float, ...]
+    cadence_ms: tuple[int, ...]
+    levels_db: tuple[float, ...]
+    level_dbm0: float
+    confidence: float
+    purity: float
+    jitter: float
+    repetitions: int
+
+
 class EchoFilter(MediaEvent, frozen=True):
     """What became of a known echo filter when its line opened: "taken" (to be proven), "alignment" (learned under another), "bad"."""
 
@@ -246,6 +277,8 @@ class PortState(msgspec.Struct, frozen=True):
     malformed: int = 0
 
 
+FAX_TONES = ("", "cng", "ced", "ans-reversed", "ansam", "ansam-reversed", "end")
+NOT_LEARNED = ("", "short", "silence", "speech", "music", "continuous", "ringback", "keys", "few")
 OUTCOMES = ("none", "taken", "alignment", "bad")
 
 
@@ -287,6 +320,11 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
             return Loop(**base, closed=bool(payload[0]), milliamps=payload[1])
         case "activity":
             return Activity(**base, talking=payload[0], start=payload[1], level=payload[2], overlap=payload[3])
+        case "fax_tone":
+            kind, start, duration, level, confidence = payload
+            return FaxTone(**base, kind=FAX_TONES[kind], start=start, duration_ms=duration, level=level, confidence=confidence)
+        case "learned_tone":
+            return LearnedTone(**{**base, **payload, "reason": NOT_LEARNED[payload["reason"]]})
         case "echo_filter":
             return EchoFilter(**base, outcome=OUTCOMES[payload[0]], erle_db=payload[1])
         case "ring_trip":

@@ -330,3 +330,46 @@ def test_a_world_that_moved_playback_is_met_with_what_was_learned_for_that_depth
     call(stage, rng, 1.0)
     assert [payload[0] for _, payload in stage.named("echo_filter", 0)] == [2]
     stage.close()
+
+
+# --- fax tones and the learner of disconnect tones ---------------------------------------------------------------------
+
+
+def test_an_answering_fax_is_told_with_the_begin_of_its_tone(stage: Stage) -> None:
+    stage.line(0)
+    stage.do("detect", 0, abi.pack_detect(True, 0, False, 0, True))
+    stage.tick(20)
+    begun = stage.ring.tick * 10
+    stage.captures[0] = lambda t: sine(2100, -12, 80, t)
+    stage.tick(100)
+    stage.captures.pop(0)
+    stage.world.capture[:, 0] = 0
+    stage.tick(50)
+    (at, ced), (_, end) = stage.named("fax_tone", 0)
+    assert ced[0] == 2  # CED
+    assert ced[1] == pytest.approx(begun, abs=30)
+    assert at - begun < 700
+    assert end[0] == 6
+    assert end[2] == pytest.approx(1000, abs=40)
+
+
+def test_disconnect_tone_is_learned_from_the_end_of_a_call_also_after_the_port_closed(stage: Stage, rng: np.random.Generator) -> None:
+    stage.line(0)
+    stage.do("detect", 0, abi.pack_detect(True, 0, False, 0, False, True))
+    busy = np.concatenate([np.concatenate([sine(480, -15, 4000) + sine(620, -15, 4000), np.zeros(4000, np.int16)]) for _ in range(6)])
+    stage.captures[0] = source(np.concatenate([voice(rng, 4.0, -18), np.zeros(2400, np.int16), busy]))
+    stage.tick(1050)
+    stage.do("close", 0)
+    asked = stage.do("learn", 0)
+    refused = stage.do("learn", 16)
+    stage.captures.pop(0)
+    for _ in range(4000):
+        stage.tick(5)
+        if stage.named("learned_tone", 0):
+            break
+    assert (stage.done(asked), stage.done(refused) > 0) == (0, True)
+    (_, found), *_ = stage.named("learned_tone", 0)
+    assert found["reason"] == 0
+    assert found["freqs_hz"] == pytest.approx((480, 620), abs=5)
+    assert found["cadence_ms"] == pytest.approx((500, 500), abs=15)
+    assert found["repetitions"] >= 4
