@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from firmware.dsp.answer_tone import AnswerToneDetector, AnswerToneEvent
+    from firmware.dsp.cas import CasDetector, CasEvent, CasGenerator
+    from firmware.dsp.cid import CallerIdListener, LineSignal
     from firmware.dsp.codec import VoiceCodec
     from firmware.dsp.comfort import ComfortNoise
     from firmware.dsp.conceal import Concealer
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
 _HOME = {
     "AnswerToneDetector": "answer_tone",
     "AnswerToneEvent": "answer_tone",
+    "CallerIdListener": "cid",
     "CallerIdReceiver": "fsk",
+    "CasDetector": "cas",
+    "CasEvent": "cas",
+    "CasGenerator": "cas",
     "ComfortNoise": "comfort",
     "Concealer": "conceal",
     "DtmfDetector": "dtmf",
@@ -38,6 +44,7 @@ _HOME = {
     "FskTransmitter": "fsk",
     "JitterBuffer": "jitter_buffer",
     "LearnedTone": "learner",
+    "LineSignal": "cid",
     "ProgressDetector": "progress",
     "ProgressEvent": "progress",
     "Resampler": "resample",
@@ -52,7 +59,11 @@ _HOME = {
 __all__ = [
     "AnswerToneDetector",
     "AnswerToneEvent",
+    "CallerIdListener",
     "CallerIdReceiver",
+    "CasDetector",
+    "CasEvent",
+    "CasGenerator",
     "ComfortNoise",
     "Concealer",
     "DtmfDetector",
@@ -62,6 +73,7 @@ __all__ = [
     "FskTransmitter",
     "JitterBuffer",
     "LearnedTone",
+    "LineSignal",
     "ProgressDetector",
     "ProgressEvent",
     "Resampler",
