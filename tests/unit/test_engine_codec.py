@@ -199,6 +199,31 @@ def test_a_phone_that_changes_its_codec_is_heard_on(stage: Stage) -> None:
         assert level(heard, 620) == pytest.approx(-15, abs=1.5), codec
 
 
+@pytest.mark.parametrize("codec", ["g722", "opus"])
+def test_a_relay_falls_back_to_mixing_and_returns(stage: Stage, codec: str) -> None:
+    a, b = CodecPhone(stage, 16, codec), CodecPhone(stage, 17, codec, ssrc=0x9999)
+    attach(stage, 16, a)
+    attach(stage, 17, b)
+    stage.do("relay", 16, abi.pack_relay(17))
+    speak(stage, a, 620)
+    speak(stage, b, 1004)
+    stage.tick(60)
+    stage.do("play", 17, abi.pack_play(1, [0], 0.3, False, False))  # half a second
+    stage.tick(30)
+    assert not stage.snapshot()[16]["relaying"]
+    stage.tick(60)
+    assert stage.snapshot()[16]["relaying"]
+    stage.tick(60)
+    for phone, freq in ((a, 1004), (b, 620)):
+        heard = phone.heard()
+        assert len(phone.streams()) == 1
+        weak = [at for at in range(1600, len(heard) - 400, 400) if level(heard[at : at + 400], freq) < -16]
+        assert len(weak) <= 6, weak  # 50 ms each: the jitter buffer fills once, and twice the tone goes on in another phase
+        stamps = [struct.unpack("!I", packet[4:8])[0] for packet in phone.audio()]
+        ahead = [((y - x + (1 << 31)) & 0xFFFFFFFF) - (1 << 31) for x, y in zip(stamps, stamps[1:], strict=False)]
+        assert 0 < min(ahead) and max(ahead) <= (960 if codec == "opus" else 160) * 5
+
+
 def test_comfort_noise_is_forwarded_to_who_understands_it(stage: Stage) -> None:
     for understands in (True, False):
         a, b = CodecPhone(stage, 16, "pcma"), CodecPhone(stage, 17, "pcma", ssrc=0x9999)
