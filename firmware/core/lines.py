@@ -172,6 +172,9 @@ class Lines:
             if type(event).__name__ == "EchoFilter":
                 log.info("%s: known echo filter %s (ERLE %.0f dB when learned)", port.endpoint, event.outcome, event.erle_db)
                 return
+            if type(event).__name__ == "FaxTone":
+                port.stand_aside(event.kind)
+                return
             fact = translate(event)
             if fact is not None:
                 port.fact(fact)

@@ -65,7 +65,11 @@ class LineMedia(Protocol):
 
     def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int) -> Any: ...
 
-    def detect(self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Any = ()) -> Any: ...
+    def detect(
+        self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Any = (), fax: bool = False
+    ) -> Any: ...
+
+    def clear_channel(self, port: int, on: bool) -> Any: ...
 
     def drive(self, slot: int, code: int) -> Any: ...
 
@@ -199,6 +203,15 @@ class LinePort:
         self._note("fact", describe(fact), fact.at)
         self._guarded(lambda: self.machine.receive(fact))
 
+    def stand_aside(self, kind: str) -> None:
+        """A fax or modem answers on this port: for the rest of the call nothing may touch its samples."""
+        if self.leg and kind not in ("cng", "end"):
+            self._note("fact", f"FaxTone kind={kind}")
+            try:
+                self._media.clear_channel(self.slot, True)
+            except EngineBusy as error:
+                log.warning("%s: the canceller stays in a fax call: %s", self.endpoint, error)
+
     def want(self, intention: s.Intention, *, later: bool = False) -> bool:
         """An intention of call control; False when the machine's state does not allow it (nothing happens then).
 
@@ -312,7 +325,8 @@ class LinePort:
             media.close_line(slot)
             self.on_audio_closed(slot)
         elif isinstance(action, s.Detect):
-            media.detect(slot, digits=action.digits, fsk=action.fsk, voice=action.voice, tones=action.tones)
+            fax = bool(self.leg)
+            media.detect(slot, digits=action.digits, fsk=action.fsk, voice=action.voice, tones=action.tones, fax=fax)
         elif isinstance(action, s.PlayTone):
             media.tone(slot, action.tone, token=action.token, duration_ms=action.duration_ms)
         elif isinstance(action, s.StopPlayer):

@@ -151,6 +151,21 @@ def test_call_from_outside_is_offered_answered_and_ended_by_the_far_end() -> Non
     assert site.run(3000).row("line/1").available == "idle"
 
 
+def test_a_fax_that_answers_makes_the_channel_clear_for_its_call_only() -> None:
+    site = Site()
+
+    def fax(kind: str) -> list[Any]:
+        site.fact("FaxTone", 0, kind=kind, start=site.clock.now(), duration_ms=500, level=-12.0, confidence=1.0)
+        return [named["value0"] for name, port, named in site.wire.commands if name == "clear_channel" and port == 0]
+
+    assert fax("ced") == []  # nobody is in a call
+    site.talk_in()
+    detects = [named for name, port, named in site.wire.commands if name == "detect" and port == 0]
+    assert detects[-1]["fax"] is True
+    assert fax("cng") == []
+    assert fax("ced") == [True]
+
+
 def test_missed_ring_is_told_without_a_leg() -> None:
     site = Site()
     site.fact("RingBurst", 1, on=True).run(1000).fact("RingBurst", 1, on=False).run(10_000)
