@@ -75,7 +75,7 @@ class Wire:
         return [name for name, port, _ in self.commands if port == slot]
 
 
-def media_event(kind: str, port: int, at: int, **fields: Any) -> Any:
+def media_event(kind: str, port: int, at: int, /, **fields: Any) -> Any:
     """An event as `firmware/media.py` gives it."""
     names = ["port", "at", "wall_ms", *fields]
     return msgspec.defstruct(kind, names, frozen=True)(port, at, at, **fields)
@@ -102,7 +102,7 @@ class Site:
         self.asked.append((extension, digits))
         return "complete" if len(digits) == 3 else "more"
 
-    def fact(self, kind: str, slot: int, **fields: Any) -> Site:
+    def fact(self, kind: str, slot: int, /, **fields: Any) -> Site:
         self.lines.media_event(media_event(kind, slot, self.clock.now(), **fields))
         return self
 
