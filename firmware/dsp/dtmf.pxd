@@ -47,6 +47,7 @@ cdef struct DtmfDet:
     int known                       # onset, background and low_before are those of this run
     float onset[2]                  # power of its tones before it
     float background                # power of any sound before it
+    float colour                    # and its covariance with itself one sample later
     float low_before                # strongest frame below 400 Hz before it
     float edge_before               # how much of the frame before it the tone filled
     float edge_after
@@ -63,6 +64,7 @@ cdef struct DtmfMute:
     int patience                    # samples of a tone after which it must close
     int at                          # position in the ramp: 0 open, ramp = silent
     int closing
+    int digit                       # there was one at the end of the last block
     int cuts                        # times it began to close
 
 cdef int dtmf_det_init(DtmfDet* det, int rate) noexcept nogil

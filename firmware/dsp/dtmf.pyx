@@ -25,7 +25,7 @@ two frames, so breaks of 10 ms are bridged and pauses of 40 ms separate digits. 
 same judgement with wider limits is `tentative`.
 
 Muting (`dtmf_mute_process`) works on the block that the detector has just seen, so it adds no delay. It closes as late as the
-limit allows: when the tone would otherwise be 16 ms old at the start of the next block. By then three to five frames have been
+limit allows: when the tone would otherwise be 15 ms old at the start of the next block. By then three to five frames have been
 judged, which is why speech is cut so rarely. With blocks of whole frames up to 30 ms less than 20 ms of a tone pass, ramp of 2.5 ms included.
 
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes; decisions hang on sums in fixed
@@ -47,6 +47,7 @@ cdef extern from "dtmf_kernels.h" nogil:
         double slope[2]
         double colour
     short kernel_round(float x)
+    float kernel_dot(const float* a, const float* b, int n)
     float kernel_energy(const float* a, int n)
     void dtmf_cos_sin(double x, double* c, double* s)
     double dtmf_angle(double im, double re)
@@ -239,13 +240,14 @@ cdef void _look_back(DtmfDet* det) noexcept nogil:
     cdef DtmfFrame* frame
     cdef Fit fit
     det.known = 1
-    det.background = det.low_before = 0.0
+    det.background = det.low_before = det.colour = 0.0
     for k in range(2, 10):
         frame = &det.frame[(first - k) & LAST]
         if frame.low > det.low_before:
             det.low_before = frame.low
         if k < 6:
             det.background += <float>0.25 * frame.power
+            det.colour += <float>0.25 * kernel_dot(frame.x, frame.x + 1, FRAME - 4) / (FRAME - 4)
         if k < 4:
             _fit(frame, det.pair, &fit)                 # zero if the frame was below the floor
             for i in range(2):
@@ -296,7 +298,8 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
     dtmf_fit_two(x + HALF, n * FRAME - HALF, w, &fit)   # the first half frame may still ring
     power = fit.energy / (n * FRAME - HALF)
     residual = fit.residual / fit.energy
-    known = 1.45 * det.background / power
+    # What noise there was before may be in the tone too; of a voice or an instrument that should not be much.
+    known = (1.45 if det.colour < 0.25 * det.background else 0.5) * det.background / power
     loudest = fit.power[0] / det.gain[det.pair >> 2] + fit.power[1] / det.gain[4 + (det.pair & 3)]
     if residual > 1.0 - det.purity or residual > 0.05 and fit.colour > (0.25 if final else 0.4):
         return False
@@ -311,7 +314,7 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
             return False
         low -= low_leak[k] * fit.power[i] / det.gain[k]
     if not det.follows:
-        if residual > (0.02 if not final else 0.012 if det.run < CONFIRM_FRAMES + 2 else 0.05) + (0.02 if loudest > LOUD else 0.0) + known:
+        if residual > (0.02 if not final else 0.012 if det.run < CONFIRM_FRAMES + 2 else 0.03) + (0.02 if loudest > LOUD else 0.0) + known:
             return False
         if low > 0.06 * power + 1.1 * det.low_before or low > 25.0 * power:
             return False
@@ -485,7 +488,7 @@ cdef int dtmf_mute_init(DtmfMute* mute, int rate) noexcept nogil:
     if rate != 8000 and rate != 16000:
         return -1
     mute.ramp = rate // 400                             # 2.5 ms
-    mute.patience = rate * 16 // 1000                   # 20 ms less the ramp and 1.5 ms that the onset may be misjudged by
+    mute.patience = rate * 15 // 1000                   # 20 ms less the ramp and 2.5 ms that the onset may be misjudged by
     return 0
 
 
@@ -497,6 +500,9 @@ cdef void dtmf_mute_process(DtmfMute* mute, DtmfDet* det, short* samples, int n)
         close = det.digit != 0 or det.age > mute.patience       # else the next block will do
         if close:
             mute.cuts += 1
+    if not close and mute.digit:
+        close = True                                    # the tone's last part may be in this block
+    mute.digit = det.digit
     mute.closing = close
     if not close and mute.at == 0:
         return
