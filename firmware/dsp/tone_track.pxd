@@ -22,6 +22,14 @@ cdef struct ToneShape:          # what a tone is, for generator and detector ali
     unsigned char mask[8]       # frequencies that sound in each phase, bit k = freqs[k]; 0 = pause
     float level_db[8]           # of each phase against level_dbm0
 
+cdef struct ToneLook:           # the window seen through one basis
+    long long frame             # when; 0 = never
+    int wide
+    float sought[4]             # frequencies, ordered, 0 = none: whose basis
+    float energy[4]             # of each group
+    float re[4]                 # phase of each group, against its first function
+    float im[4]
+
 cdef struct ToneFront:          # shared by all detectors of one signal
     Decimator decim
     int decimate                # 2 at 16 kHz
@@ -32,6 +40,8 @@ cdef struct ToneFront:          # shared by all detectors of one signal
     float even[80]              # the window folded about its centre
     float odd[80]
     float total                 # energy of the window
+    ToneLook look[2]            # what the last trackers saw: tones of one country often have one frequency
+    int look_next
 
 cdef struct ToneTrack:          # one tone looked for
     # results
@@ -57,6 +67,7 @@ cdef struct ToneTrack:          # one tone looked for
     int dims                    # basis functions per parity
     int group_end[4]            # last basis function + 1 of each group
     float centre_hz[4]          # of a group of one frequency, else 0
+    float sought[4]             # frequencies, ordered, 0 = none
     float even[10][80]          # orthonormal basis of the accepted bands, even part about the window centre
     float odd[10][80]
     # burst state
@@ -96,6 +107,6 @@ cdef struct ToneTrack:          # one tone looked for
 cdef int tone_front_init(ToneFront* front, int rate) noexcept nogil
 cdef int tone_front_feed(ToneFront* front, const short* samples, int n, int* used) noexcept nogil
 cdef int tone_track_init(ToneTrack* track, const ToneShape* shape) noexcept nogil
-cdef int tone_track_frame(ToneTrack* track, const ToneFront* front) noexcept nogil
+cdef int tone_track_frame(ToneTrack* track, ToneFront* front) noexcept nogil
 cdef int tone_age_ms(const ToneTrack* track, const ToneFront* front) noexcept nogil
 cdef int tone_basis_add(float (*even)[80], float (*odd)[80], int dims, double freq) noexcept nogil

@@ -55,35 +55,45 @@ cdef int tone_front_init(ToneFront* front, int rate) noexcept nogil:
 
 cdef int tone_front_feed(ToneFront* front, const short* samples, int n, int* used) noexcept nogil:
     """Take samples up to the end of a frame; `used` says how many. Returns 1 when the frame is complete and folded."""
-    cdef int i, k
+    cdef int i = 0, k, end
     cdef float x, v, z0 = front.hp[0], z1 = front.hp[1]
+    cdef float* out = &front.window[TONE_HALF]
     cdef int filled = front.filled
-    for i in range(n):
-        x = samples[i]
-        if front.decimate == 2 and not decimator_push(&front.decim, x, &x):
+    while i < n and filled < TONE_HALF:
+        if front.decimate == 2:
+            x = samples[i]
+            i += 1
+            if not decimator_push(&front.decim, x, &x):
+                continue
+            v = x - HP_A1 * z0 - HP_A2 * z1
+            out[filled] = HP_B0 * (v - <float>2.0 * z0 + z1)
+            z1 = z0
+            z0 = v
+            filled += 1
             continue
-        v = x - HP_A1 * z0 - HP_A2 * z1
-        front.window[TONE_HALF + filled] = HP_B0 * (v - <float>2.0 * z0 + z1)
-        z1 = z0
-        z0 = v
-        filled += 1
-        if filled == TONE_HALF:
-            used[0] = i + 1
-            if not (fabs(v) < 1e9):                     # cannot come from 16-bit samples; a broken memory must not last
-                z0 = z1 = 0.0
-            front.hp[0] = z0
-            front.hp[1] = z1
-            front.filled = 0
-            front.frame += 1
-            front.total = tone_fold(front.window, front.even, front.odd)
-            for k in range(TONE_HALF):
-                front.window[k] = front.window[TONE_HALF + k]
-            return 1
-    used[0] = n
+        end = i + TONE_HALF - filled
+        end = end if end < n else n
+        while i < end:
+            v = samples[i] - HP_A1 * z0 - HP_A2 * z1
+            out[filled] = HP_B0 * (v - <float>2.0 * z0 + z1)
+            z1 = z0
+            z0 = v
+            filled += 1
+            i += 1
+    used[0] = i
     front.hp[0] = z0
     front.hp[1] = z1
     front.filled = filled
-    return 0
+    if filled < TONE_HALF:
+        return 0
+    if not (fabs(z0) < 1e9):                            # cannot come from 16-bit samples; a broken memory must not last
+        front.hp[0] = front.hp[1] = 0.0
+    front.filled = 0
+    front.frame += 1
+    front.total = tone_fold(front.window, front.even, front.odd)
+    for k in range(TONE_HALF):
+        front.window[k] = front.window[TONE_HALF + k]
+    return 1
 
 
 cdef int tone_age_ms(const ToneTrack* track, const ToneFront* front) noexcept nogil:
@@ -182,6 +192,8 @@ cdef int tone_track_init(ToneTrack* t, const ToneShape* shape) noexcept nogil:
         changes += shape.mask[i] != 0 and shape.mask[i] != shape.mask[0]
     t.wide = changes >= 2                               # special information tones: +-50 Hz and +-21 % of the length (E.180)
     t.want_cycles = shape.cycles
+    for i in range(shape.nfreq):
+        t.sought[i] = <float>shape.freqs[order[i]]
     i = 0
     while i < shape.nfreq:                              # neighbours closer than 80 Hz share one band
         j = i
@@ -386,14 +398,24 @@ cdef void _turns(ToneTrack* t, const float* re, const float* im) noexcept nogil:
         t.turn_im[g] += im[g] * t.last_re[g] - re[g] * t.last_im[g]
 
 
-cdef bint _project(ToneTrack* t, const ToneFront* f, int* symbol, float* purity, float* re, float* im) noexcept nogil:
-    """Groups present in the window and their share of its energy; true when both are those of a phase."""
-    cdef float a, b, c, d, projection = 0.0, group
-    cdef float limit = GROUP_SHARE * f.total
-    cdef int g, k = 0, i
-    symbol[0] = 0
+cdef const ToneLook* _look(const ToneTrack* t, ToneFront* f) noexcept nogil:
+    """The window projected on the tracker's basis, unless another tracker of the same frequencies has just done that."""
+    cdef ToneLook* l
+    cdef float a, b, c, d
+    cdef int g, i, k = 0
+    for i in range(2):
+        l = &f.look[i]
+        if l.frame == f.frame and l.wide == t.wide and l.sought[0] == t.sought[0] and l.sought[1] == t.sought[1] and (
+                l.sought[2] == t.sought[2] and l.sought[3] == t.sought[3]):
+            return l
+    l = &f.look[f.look_next]
+    f.look_next ^= 1
+    l.frame = f.frame
+    l.wide = t.wide
+    for i in range(TONE_MAX_FREQS):
+        l.sought[i] = t.sought[i]
     for g in range(t.groups):
-        group = 0.0
+        l.energy[g] = 0.0
         i = k
         while k < t.group_end[g]:
             if k + 1 < t.group_end[g]:
@@ -403,15 +425,27 @@ cdef bint _project(ToneTrack* t, const ToneFront* f, int* symbol, float* purity,
                 tone_dot2(t.even[k], t.odd[k], f.even, &a, &b)
                 tone_dot2(t.odd[k], t.even[k], f.odd, &c, &d)
                 b = d = 0.0
-            group += a * a + b * b + c * c + d * d
+            l.energy[g] += a * a + b * b + c * c + d * d
             if k == i:
-                re[g] = a
-                im[g] = -c
+                l.re[g] = a
+                l.im[g] = -c
             k += 2
         k = t.group_end[g]
-        if group >= limit:
+    return l
+
+
+cdef bint _project(const ToneTrack* t, ToneFront* f, int* symbol, float* purity, float* re, float* im) noexcept nogil:
+    """Groups present in the window and their share of its energy; true when both are those of a phase."""
+    cdef const ToneLook* l = _look(t, f)
+    cdef float projection = 0.0, limit = GROUP_SHARE * f.total
+    cdef int g, i
+    symbol[0] = 0
+    for g in range(t.groups):
+        re[g] = l.re[g]
+        im[g] = l.im[g]
+        if l.energy[g] >= limit:
             symbol[0] |= 1 << g
-            projection += group
+            projection += l.energy[g]
     purity[0] = projection / f.total
     if purity[0] < PURE or symbol[0] == 0:
         return False
@@ -423,7 +457,7 @@ cdef bint _project(ToneTrack* t, const ToneFront* f, int* symbol, float* purity,
     return False
 
 
-cdef int tone_track_frame(ToneTrack* t, const ToneFront* f) noexcept nogil:
+cdef int tone_track_frame(ToneTrack* t, ToneFront* f) noexcept nogil:
     """Look at the frame that the front end has completed; returns TONE_HEARD and TONE_STOPPED as bit flags."""
     cdef float re[4]
     cdef float im[4]

@@ -191,6 +191,9 @@ def own_blocks() -> dict[str, Block]:
         "callerid-v23": Block(one(lambda: dsp("fsk.CallerIdReceiver")("v23", 8000).feed), "v23"),
         "callerid-speech": Block(one(lambda: dsp("fsk.CallerIdReceiver")("bell202", 8000).feed), "far"),
         "tone": Block(one(lambda: dsp("tone.ToneDetector")((425.0,), (350, 350)).feed), "busy"),
+        "tones-six": Block(one(lambda: bank(6)), "busy"),
+        "tones-six-speech": Block(one(lambda: bank(6)), "far"),
+        "tones-six-16k": Block(one(lambda: bank(6, 16000)), "far16", rate=16000),
         "tone-generator": Block(one(generator), "busy"),
         "pcma-encode": Block(lambda: companding(False), "far"),
         "pcma-decode": Block(lambda: companding(True), "far"),
@@ -215,6 +218,22 @@ def own_blocks() -> dict[str, Block]:
         found[f"{name}-encode"] = Block(lambda kind=kind, rate=rate: coder(kind, rate, False), sound, rate=rate)  # type: ignore[misc]
         found[f"{name}-both"] = Block(lambda kind=kind, rate=rate: coder(kind, rate, True), sound, rate=rate)  # type: ignore[misc]
     return found
+
+
+class Plan:
+    """What `ToneSpec` says, without its imports."""
+
+    def __init__(self, name: str, freqs_hz: tuple[float, ...], cadence_ms: tuple[int, ...]) -> None:
+        self.name, self.freqs_hz, self.cadence_ms, self.cycles, self.level_dbm0 = name, freqs_hz, cadence_ms, 3, -10.0
+        self.phase_freqs_hz = self.phase_levels_db = ()
+
+
+def bank(count: int, rate: int = 8000) -> Callable[[bytes], object]:
+    """A line's tones, followed at once."""
+    plans = [Plan("busy", (425.0,), (480, 480)), Plan("congestion", (425.0,), (240, 240)), Plan("ringback", (425.0,), (1000, 4000)),
+             Plan("dial", (425.0,), ()), Plan("other", (425.0,), (350, 350)), Plan("two", (480.0, 620.0), (500, 500))]
+    feed: Callable[[bytes], object] = dsp("progress.ProgressDetector")(plans[:count], rate).feed
+    return feed
 
 
 def generator() -> Callable[[bytes], object]:
