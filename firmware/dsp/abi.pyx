@@ -22,7 +22,7 @@ EVENTS = {
     EVT_TONE_STOPPED: "tone_stopped", EVT_VOICE: "voice", EVT_RTP_STARTED: "rtp_started", EVT_RTP_SILENT: "rtp_silent",
     EVT_RECORDED: "recorded", EVT_RING_BURST: "ring_burst", EVT_BATTERY: "battery", EVT_POLARITY: "polarity",
     EVT_LOOP_CURRENT: "loop_current", EVT_LOOP: "loop", EVT_RING_TRIP: "ring_trip", EVT_ACTIVITY: "activity",
-    EVT_ECHO_FILTER: "echo_filter", EVT_FAX_TONE: "fax_tone", EVT_LEARNED_TONE: "learned_tone",
+    EVT_ECHO_FILTER: "echo_filter", EVT_FAX_TONE: "fax_tone", EVT_LEARNED_TONE: "learned_tone", EVT_ALERT_TONE: "alert_tone",
 }
 FAILURES = {
     FAIL_PORT: "no such port, or it is not open", FAIL_RANGE: "a value is out of range", FAIL_STATE: "not possible in the port's state",
@@ -196,11 +196,11 @@ def pack_fsk(token, standard, count, level):
 
 
 def pack_detect(bint digits, fsk, bint voice, tones, bint fax=False, bint learn=False):
-    """Body of detect; `fsk` 0 none, 1 Bell 202, 2 V.23; `tones` = number of detect_tone commands that follow."""
+    """Body of detect; `fsk` 0 none, 1 Bell 202, 2 V.23, 3 both and alerting tones; `tones` = number of detect_tone commands that follow."""
     cdef body_detect b
     memset(&b, 0, sizeof(b))
     b.digits = digits
-    b.fsk = _within("fsk", fsk, 0, 2)
+    b.fsk = _within("fsk", fsk, 0, 3)
     b.voice = voice
     b.fax = fax
     b.learn = learn
@@ -271,6 +271,8 @@ cdef object unpack(const ring_event* e):
                 (<const pay_tone*>p).confidence, (<const pay_tone*>p).level_dbm0)
     if t == EVT_RECORDED:                                       # (token, samples, lost)
         return (<const pay_recorded*>p).token, (<const pay_recorded*>p).samples, (<const pay_recorded*>p).lost
+    if t == EVT_ALERT_TONE:                                     # (call waiting, duration_ms, level)
+        return ((<const pay_fax*>p).kind == 1, (<const pay_fax*>p).duration_ms, (<const pay_fax*>p).level_dbm0)
     if t == EVT_FAX_TONE:                                       # (kind, start_at, duration_ms, level, confidence)
         return ((<const pay_fax*>p).kind, (<const pay_fax*>p).start_at, (<const pay_fax*>p).duration_ms, (<const pay_fax*>p).level_dbm0,
                 (<const pay_fax*>p).confidence)
@@ -298,7 +300,8 @@ cdef dict unpack_port(const pay_port* s):
     cdef uint32_t ip = s.remote_ip
     return {
         "kind": "rtp" if s.rtp else "tdm", "tag": _string(s.tag, RING_TAG), "open": bool(s.open), "bridge": s.bridge, "hear": bool(s.hear),
-        "speak": bool(s.speak), "whisper": s.whisper if s.whisper >= 0 else None, "clear": bool(s.clear), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
+        "speak": bool(s.speak), "whisper": s.whisper if s.whisper >= 0 else None,
+        "clear": bool(s.clear), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
         "remote": (f"{ip >> 24}.{(ip >> 16) & 255}.{(ip >> 8) & 255}.{ip & 255}", s.remote_port) if ip else None,
         "codec": CODECS[s.codec] if s.rtp and 0 <= s.codec < len(CODECS) else "", "payload_type": s.payload_type, "dtmf_type": s.dtmf_type if s.dtmf_type >= 0 else None, "ptime_ms": s.ptime_ms,
         "send": bool(s.send), "receive": bool(s.receive), "recording": s.recording_token if s.recording else None,

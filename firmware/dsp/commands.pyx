@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 from firmware.dsp.abi cimport *
 from firmware.dsp.agc cimport agc_init
 from firmware.dsp.answer_tone cimport answer_init
+from firmware.dsp.cid cimport cid_rx_init
 from firmware.dsp.detect cimport detect_reset
 from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_mute_init, dtmf_gen_init
 from firmware.dsp.echo cimport ECHO_BYPASS, ECHO_NORMAL, echo_reset, echo_set_mode
@@ -30,6 +31,7 @@ from firmware.dsp.tone cimport ToneShape, tone_front_init, tone_gen_init, tone_t
 
 cdef enum:
     RUN_LIMIT = 256
+    FSK_EVERY = 3               # of body_detect
 
 
 cdef void _unrelay(EngineState* e, Port* p) noexcept nogil:
@@ -281,7 +283,7 @@ cdef int _fsk(EngineState* e, Port* p, const body_fsk* b) noexcept nogil:
 
 
 cdef int _detect(EngineState* e, Port* p, const body_detect* b) noexcept nogil:
-    if b.fsk > 2 or b.tones > 8 or (b.learn and p.rtp != NULL):
+    if b.fsk > FSK_EVERY or b.tones > 8 or (b.learn and p.rtp != NULL):
         return FAIL_RANGE
     if (b.digits != 0) != (p.digits != 0):
         dtmf_det_init(&p.dtmf, 8000)
@@ -294,8 +296,10 @@ cdef int _detect(EngineState* e, Port* p, const body_detect* b) noexcept nogil:
     if b.learn and not p.learn and e.kept[p.id % TDM_PORTS] != NULL and not load32(&e.learning[p.id % TDM_PORTS]):
         learn_reset(e.kept[p.id % TDM_PORTS])
     p.learn = b.learn != 0
-    if b.fsk and b.fsk != p.fsk:
-        fsk_rx_init(&p.fsk_rx, b.fsk - 1, 8000)
+    if b.fsk == FSK_EVERY and b.fsk != p.fsk:
+        cid_rx_init(&p.cid, 8000)
+    elif b.fsk and b.fsk != p.fsk:
+        fsk_rx_init(&p.cid.fsk, b.fsk - 1, 8000)
     p.fsk = b.fsk
     if not (b.voice and p.voice.on):
         memset(&p.voice, 0, sizeof(Voice))

@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
 from firmware.dsp.answer_tone cimport AnswerHit, answer_frame
+from firmware.dsp.cid cimport CID_ALERT, CID_MESSAGE, cid_rx_feed
 from firmware.dsp.dtmf cimport DTMF_END, DTMF_START, DtmfHit, dtmf_det_feed, dtmf_det_init, dtmf_mute_init
 from firmware.dsp.emit cimport emit, emit_from, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_feed
@@ -27,6 +28,7 @@ from firmware.dsp.state cimport *
 from firmware.dsp.tone cimport TONE_HEARD, TONE_STOPPED, tone_age_ms, tone_front_feed, tone_track_frame
 
 cdef enum:
+    FSK_EVERY = 3               # of body_detect
     VOICE_LEAST = 16300         # mean square of -42 dBm0: (22750 / sqrt 2)^2 / 10^4.2
 
 
@@ -138,6 +140,7 @@ cdef void detect_block(EngineState* e, Port* p) noexcept nogil:
     """Run the port's detectors over the block it just heard."""
     cdef pay_tone t
     cdef pay_fsk f
+    cdef pay_fax a
     cdef int i, flags, n, used, whole
     if (p.digits or p.mute_digits or (p.player.kind == PLAYER_CLIPS and p.player.stop_on_digit)) and (
             p.rtp == NULL or p.rtp.dtmf_type < 0):
@@ -163,12 +166,21 @@ cdef void detect_block(EngineState* e, Port* p) noexcept nogil:
     if p.learn and whole and e.kept[p.id] != NULL and not load32(&e.learning[p.id]):
         learn_keep(e.kept[p.id], &p.tone_front)
     if p.fsk:
-        n = fsk_rx_feed(&p.fsk_rx, p.heard, BLOCK)
-        if n > 0:
+        if p.fsk < FSK_EVERY:
+            n = CID_MESSAGE if fsk_rx_feed(&p.cid.fsk, p.heard, BLOCK) > 0 else 0
+        else:
+            n = cid_rx_feed(&p.cid, p.heard, BLOCK)
+        if n & CID_MESSAGE:
             memset(&f, 0, sizeof(f))
-            f.standard = p.fsk - 1
-            f.count = n if n <= 260 else 260
-            memcpy(f.data, p.fsk_rx.message, f.count)
+            f.standard = p.cid.fsk.standard
+            f.count = p.cid.fsk.length if p.cid.fsk.length <= 260 else 260
+            memcpy(f.data, p.cid.fsk.message, f.count)
             emit(e, EVT_FSK_MESSAGE, p.id, tick_ms(e), &f, sizeof(f))
+        if n & CID_ALERT:
+            memset(&a, 0, sizeof(a))
+            a.kind = p.cid.alert.kind
+            a.duration_ms = p.cid.alert.duration_ms
+            a.level_dbm0 = p.cid.alert.level_dbm0
+            emit(e, EVT_ALERT_TONE, p.id, tick_ms(e), &a, sizeof(a))
     if p.voice.on:
         _voice(e, p)

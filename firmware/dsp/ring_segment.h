@@ -23,7 +23,7 @@
 #include "gauges.h"
 
 #define RING_MAGIC 0x52505842u        /* "BXPR" */
-#define RING_VERSION 5u
+#define RING_VERSION 6u
 #define RING_COMMANDS 1024u
 #define RING_EVENTS 4096u
 #define RING_EVENT_RESERVE 3072u      /* slots that only lifecycle events may use */
@@ -57,7 +57,7 @@ enum {
 enum {
     EVT_DONE = 1, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD,
     EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY,
-    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE
+    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE, EVT_ALERT_TONE
 };
 enum { MEASURE_LEVELS = 1, MEASURE_ACTIVITY = 2 };
 enum { ECHO_FILTER_NONE = 0, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD };
@@ -92,7 +92,7 @@ typedef struct { int64_t token; int32_t duration_ms, pad; body_spec spec; } body
 typedef struct { int64_t token; float level_dbm0; uint16_t on_ms, off_ms, count; char digits[RING_DIGITS]; } body_dtmf;
 typedef struct { uint16_t offset, count; uint8_t data[RING_STAGE]; } body_stage;
 typedef struct { int64_t token; float level_dbm0; uint16_t standard, count; } body_fsk;
-typedef struct { uint8_t digits, fsk, voice, tones, fax, learn; } body_detect;          /* fsk: 0 none, 1 Bell 202, 2 V.23 */
+typedef struct { uint8_t digits, fsk, voice, tones, fax, learn; } body_detect;          /* fsk: 0 none, 1 Bell 202, 2 V.23, 3 both and alerting tones */
 typedef struct { uint32_t index, pad; body_spec spec; } body_detect_tone;
 typedef struct { uint8_t on; } body_flag;
 typedef struct { int64_t token; uint32_t file; } body_record;

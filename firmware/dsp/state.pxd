@@ -9,10 +9,11 @@ from firmware.dsp.activity cimport Activity
 from firmware.dsp.agc cimport Agc
 from firmware.dsp.codec cimport Codec
 from firmware.dsp.answer_tone cimport AnswerTones
+from firmware.dsp.cid cimport CidReceivers
 from firmware.dsp.dtmf cimport DtmfDet, DtmfGen, DtmfMute
 from firmware.dsp.echo cimport EchoState
 from firmware.dsp.echo_score cimport EchoScorer
-from firmware.dsp.fsk cimport FskRx, FskTx
+from firmware.dsp.fsk cimport FskTx
 from firmware.dsp.jitter cimport Jitter
 from firmware.dsp.highpass cimport HighPass
 from firmware.dsp.learner_pitch cimport LearnRing, LearnWork
@@ -272,8 +273,8 @@ cdef struct Port:
     int fax
     AnswerTones answer
     int learn
-    int fsk                     # 0 none, 1 Bell 202, 2 V.23
-    FskRx fsk_rx
+    int fsk                     # 0 none, 1 Bell 202, 2 V.23, 3 both and alerting tones
+    CidReceivers cid
     Voice voice
     Player player
     unsigned char stage[512]

@@ -3,6 +3,7 @@
 from firmware.media.client import Codec, Media, MediaClock
 from firmware.media.events import (
     Activity,
+    AlertTone,
     Battery,
     Digit,
     DtmfSent,
@@ -32,7 +33,7 @@ from firmware.media.events import (
 )
 
 __all__ = [
-    "Activity", "Battery", "Codec", "Digit", "DtmfSent", "EchoFilter", "FaxTone", "FskMessage", "FskSent", "LearnedFilter", "LearnedTone",
-    "Loop", "LoopCurrent", "Media", "MediaClock", "MediaEvent", "MediaLost", "Played", "Polarity", "PortMeters", "PortState", "Recorded",
-    "RingBurst", "RingTrip", "RtpPort", "RtpSilent", "RtpStarted", "ToneHeard", "ToneStopped", "Voice",
+    "Activity", "AlertTone", "Battery", "Codec", "Digit", "DtmfSent", "EchoFilter", "FaxTone", "FskMessage", "FskSent", "LearnedFilter",
+    "LearnedTone", "Loop", "LoopCurrent", "Media", "MediaClock", "MediaEvent", "MediaLost", "Played", "Polarity", "PortMeters",
+    "PortState", "Recorded", "RingBurst", "RingTrip", "RtpPort", "RtpSilent", "RtpStarted", "ToneHeard", "ToneStopped", "Voice",
 ]  # fmt: skip

@@ -49,7 +49,7 @@ TURNS = 3           # of the event loop between handling and commit
 HELLO_S = 15.0
 HELLO_RETRY_S = 0.5
 MESSAGE = 1 << 16
-FSK = {"": 0, "bell202": 1, "v23": 2}
+FSK = {"": 0, "bell202": 1, "v23": 2, "auto": 3}
 WATCH = {"fxo": 1, "fxs": 2}
 FSK_LEVEL = -13.5   # dBm0, ETSI EN 300 659-1 and GR-30 at the sending side
 
@@ -467,7 +467,10 @@ class Media(Generic[ClockType]):
         self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Sequence[ToneSpec] = (), fax: bool = False,
         learn: bool = False,
     ) -> Answer:  # fmt: skip
-        """Replace the port's set of detectors (at most 8 tones). `fax`: `FaxTone` events; `learn`: keep a line's late sound."""
+        """Replace the port's set of detectors (at most 8 tones).
+
+        `fsk` "auto": both standards, and `AlertTone` events. `fax`: `FaxTone` events; `learn`: keep a line's late sound.
+        """
         self._room_for(len(tones) + 1)
         answer = self._command("detect", port, abi.pack_detect(digits, FSK[fsk], voice, len(tones), fax, learn))
         for index, tone in enumerate(tones):

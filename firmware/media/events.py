@@ -155,6 +155,14 @@ class FaxTone(MediaEvent, frozen=True):
     confidence: float
 
 
+class AlertTone(MediaEvent, frozen=True):
+    """An alerting tone of caller id (2130 and 2750 Hz) ended: of call waiting (CAS), or of an on-hook line (DT-AS)."""
+
+    call_waiting: bool
+    duration_ms: int
+    level: float
+
+
 class LearnedTone(MediaEvent, frozen=True):
     """What the learner made of a line's late sound: a tone when `reason` is "", else why there is none.
 
@@ -323,6 +331,8 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
         case "fax_tone":
             kind, start, duration, level, confidence = payload
             return FaxTone(**base, kind=FAX_TONES[kind], start=start, duration_ms=duration, level=level, confidence=confidence)
+        case "alert_tone":
+            return AlertTone(**base, call_waiting=payload[0], duration_ms=payload[1], level=payload[2])
         case "learned_tone":
             return LearnedTone(**{**base, **payload, "reason": NOT_LEARNED[payload["reason"]]})
         case "echo_filter":

@@ -373,3 +373,25 @@ def test_disconnect_tone_is_learned_from_the_end_of_a_call_also_after_the_port_c
     assert found["freqs_hz"] == pytest.approx((480, 620), abs=5)
     assert found["cadence_ms"] == pytest.approx((500, 500), abs=15)
     assert found["repetitions"] >= 4
+
+
+@pytest.mark.parametrize("standard", [0, 1])
+def test_a_line_of_unknown_scheme_brings_its_caller_id_and_the_alerting_tone(stage: Stage, standard: int) -> None:
+    """The other line sends it; both standards are listened to at once."""
+    payload = bytes([0x80, 5, 2, 3]) + b"123"
+    stage.line(0)
+    stage.line(4)
+    stage.do("detect", 0, abi.pack_detect(False, 3, False, 0))
+    stage.captures[0] = lambda t: stage.played[-1][4] if stage.played else np.zeros(80, np.int16)
+    stage.tick(5)
+    stage.do("stage", 4, abi.pack_stage(0, payload))
+    stage.do("fsk", 4, abi.pack_fsk(1, standard, len(payload), -13.5))
+    stage.tick(120)
+    (_, message), *others = stage.named("fsk_message", 0)
+    assert others == []
+    assert message == (("bell202", "v23")[standard], payload)
+    stage.captures[0] = source(np.concatenate([np.zeros(1600, np.int16), sine(2130, -18, 640) + sine(2750, -18, 640)]))
+    stage.tick(60)
+    (_, alert), *_ = stage.named("alert_tone", 0)
+    assert alert[0] is True
+    assert alert[1] == pytest.approx(80, abs=6)
