@@ -81,7 +81,7 @@ class OfferAnswer(msgspec.Struct):
         if any(codec in G711 for codec in self.preference):
             names.insert(len(self.preference), "cn")
         numbers = self._numbers(names)
-        formats, attributes = _formats([(name, numbers[name]) for name in names])
+        formats, attributes = _formats([(name, numbers[name]) for name in names if name in numbers])
         attributes += (("ptime", "20"), ("maxptime", str(LONGEST_PTIME)), (direction, ""))
         audio = MediaLine("audio", self.port, "RTP/AVP", formats, attributes=attributes)
         if self.last is None or not self.last.media:
@@ -168,12 +168,14 @@ class OfferAnswer(msgspec.Struct):
         used = {int(text) for text in line.formats if text.isdigit() and len(text) <= 3} if line is not None else set()
         numbers: dict[str, int] = {}
         for name in names:
-            number = _FORMATS[name][0]
-            if number >= 96:
-                number = theirs.get(name, number)
-                while (number in used and theirs.get(name) != number) or number in numbers.values():
-                    number = number + 1 if number < 127 else 96
-            numbers[name] = number
+            proposed = _FORMATS[name][0]
+            if proposed < 96 or name in theirs:
+                numbers[name] = theirs.get(name, proposed) if proposed >= 96 else proposed
+                continue
+            taken = used.union(numbers.values())
+            free = next((number for number in (*range(proposed, 128), *range(96, proposed)) if number not in taken), None)
+            if free is not None:         # a peer may have taken all 32
+                numbers[name] = free
         return numbers
 
     def _path(self, theirs: Description, line: MediaLine, codec: tuple[str, int], ours: str) -> AudioPath:
@@ -220,7 +222,7 @@ def _named(line: MediaLine) -> dict[str, int]:
         elif name == "cn":
             if known.clock != 8000 or text != "13":     # only its static number; a dynamic one is for other clocks
                 continue
-        elif _CLOCKS.get(name) != known.clock:
+        elif _CLOCKS.get(name) != known.clock or (name == "opus" and int(text) < 96):
             continue
         found.setdefault(name, int(text))
     return found

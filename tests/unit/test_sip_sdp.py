@@ -191,6 +191,12 @@ def test_a_later_offer_keeps_the_meaning_of_payload_numbers() -> None:
     assert "rtpmap:103 telephone-event/48000" in again and "rtpmap:102" not in again
 
 
+def test_a_peer_that_has_taken_every_dynamic_number_is_offered_what_has_a_number() -> None:
+    every = " ".join(str(number) for number in range(96, 128))
+    side, _ = answer_to(offer(f"m=audio 4000 RTP/AVP 0 {every}\r\na=rtpmap:127 telephone-event/8000\r\n"))
+    assert "m=audio 5000 RTP/AVP 9 8 0 13 127\r\n" in side.offer().build().decode()
+
+
 def test_a_change_of_codec_is_a_new_version_and_a_new_path() -> None:
     side, _ = answer_to(offer("m=audio 4000 RTP/AVP 111 0\r\n" + OPUS))
     _, second = answer_to(offer("m=audio 4000 RTP/AVP 9 0\r\n", version=2), side)
