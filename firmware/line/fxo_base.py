@@ -88,7 +88,8 @@ class FxoBase(Machine[FxoState]):
         return self.config.caller_id == "dtmf" or (self.config.caller_id == "auto" and self.profile.caller_id.dtmf)
 
     def _fsk_standard(self) -> str:
-        return self.config.caller_id if self.config.caller_id in ("bell202", "v23") else self.profile.caller_id.standard
+        """Of a line set to "auto" every scheme is expected: exchanges of one country differ, and one receiver hears both standards."""
+        return self.config.caller_id if self.config.caller_id in ("bell202", "v23") else "auto"
 
     # --- conversation and release -------------------------------------------------------------------------------------
 

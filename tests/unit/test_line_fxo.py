@@ -52,7 +52,7 @@ def test_double_rings_of_the_uk_count_once() -> None:
 
 def test_uk_caller_id_comes_before_the_first_ring() -> None:
     bench = Bench("UK", answer_after_rings=1)
-    assert bench.all(s.Detect)[-1].fsk == "v23"
+    assert bench.all(s.Detect)[-1].fsk == "auto"
     bench.fact(s.Polarity, True).run(800).fsk(Party("02079460000")).run(400).burst().run(500)
     assert bench.one(s.Offered).caller.number == "02079460000"
 
