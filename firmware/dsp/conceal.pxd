@@ -16,6 +16,7 @@ cdef struct Conceal:
     int old_left                # samples of the fade between the two
     int fading                  # samples of the fade back to received sound still to come
     int fade
+    int full                    # samples without attenuation
     float voiced                # 0 noise-like .. 1 periodic
     float past[2048]            # received and made-up sound, the newest at [end - 1]
     int end

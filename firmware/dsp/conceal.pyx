@@ -8,9 +8,10 @@ their periods), as in clause I.2.2. *Growing periods*: one pitch period is repea
 faded over a quarter period at the same phase (I.2.5), so that long losses do not buzz. The end of the repeated stretch is blended with
 what precedes its start (I.2.3). *Start of a loss*: Appendix I holds back 3.75 ms of received sound to overlap with; here the sound
 rings on by itself, through the linear predictor of the last 20 ms without excitation, and fades into the repetition within 5 ms, or
-1.25 ms where the repetition itself fits: no delay at all. *Noise-like sound*: what correlates badly is in part replaced by white noise through the predictor, since a repeated
-hiss is a tone. *Attenuation*: none for 10 ms, then linear to nothing at 60 ms (I.2.7). *Return*: overlap of 2.5 ms; the
-Appendix's 4 to 10 ms (I.2.8) keep more of what was guessed, and measured worse.
+1.25 ms where the repetition itself fits: no delay at all. *Noise-like sound*: what correlates badly is in part replaced by white noise
+through the predictor, since a repeated hiss is a tone. *Attenuation*: linear to nothing at 60 ms; strictly periodic sound keeps its level
+for the first 10 ms as in I.2.7, other sound is worth less trust. *Return*: overlap of 2.5 ms; the Appendix's 4 to 10 ms (I.2.8) keep more
+of what was guessed, and measured worse.
 Beyond the Appendix: under the fading sound comes comfort noise like the stream's own background, measured in frames of 10 ms near the
 lowest level of late, or as the sender described it (RFC 3389); after 10 s (60 s when described) it ends too.
 Invariants: no delay; what is received is changed only while a loss is faded back; for any input the output is finite; the same samples
@@ -35,7 +36,7 @@ cdef extern from "stretch_lag.h" nogil:
 
 cdef enum:
     HELD = 2048                 # floats of `past`
-    FULL_MS = 10                # no attenuation
+    FULL_MS = 10                # no attenuation of periodic sound
     GONE_MS = 60                # attenuated to nothing
     CHUNK = 80
     TOLD_FRAMES = 200           # received frames for which the sender's description counts more than our measurement
@@ -94,6 +95,7 @@ cdef void _begin(Conceal* c) noexcept nogil:
     memcpy(c.tail, &c.past[c.end - CONCEAL_PAST], CONCEAL_PAST * sizeof(float))
     c.pitch = lag_search(&c.tail[CONCEAL_PAST - window], -1, window, c.rate // 200, c.rate * 3 // 200, c.rate // 4000, &match)
     c.ringing = c.rate // 800 if match > <float>0.93 else c.rate // 200
+    c.full = FULL_MS * (c.rate // 1000) if match > <float>0.93 else 0
     c.voiced = match * <float>2.5
     c.voiced = <float>0.0 if c.voiced < <float>0.0 else <float>1.0 if c.voiced > <float>1.0 else c.voiced
     c.cycles = 1
@@ -160,8 +162,8 @@ cdef void _make(Conceal* c, float* out, int n) noexcept nogil:
         if c.lost < ring:
             x = lag_fade(c.ring[c.lost], x, c.lost, ring)
         gain = <float>1.0
-        if c.lost > FULL_MS * (c.rate // 1000):
-            gain = <float>(gone - c.lost) / <float>(gone - FULL_MS * (c.rate // 1000))
+        if c.lost > c.full:
+            gain = <float>(gone - c.lost) / <float>(gone - c.full)
         out[i] = gain * x + lpc_root(<float>1.0 - gain * gain) * noise[i]
         c.lost += 1
 
