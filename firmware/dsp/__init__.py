@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firmware.dsp.activity import ActivityMeter
+    from firmware.dsp.agc import GainControl
     from firmware.dsp.answer_tone import AnswerToneDetector, AnswerToneEvent
     from firmware.dsp.cas import CasDetector, CasEvent, CasGenerator
     from firmware.dsp.cid import CallerIdListener, LineSignal
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
     from firmware.dsp.conceal import Concealer
     from firmware.dsp.dtmf import DtmfDetector, DtmfEvent, DtmfGenerator
     from firmware.dsp.echo import EchoCanceller
+    from firmware.dsp.echo_score import EchoScore
     from firmware.dsp.fsk import CallerIdReceiver, FskTransmitter
+    from firmware.dsp.highpass import HighPassFilter
     from firmware.dsp.jitter_buffer import JitterBuffer
     from firmware.dsp.learner import LearnedTone, ToneLearner
+    from firmware.dsp.meter import LevelMeter
     from firmware.dsp.progress import ProgressDetector, ProgressEvent
     from firmware.dsp.resample import Resampler
     from firmware.dsp.stretch import TimeScaler
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from firmware.dsp.vad import VoiceActivity
 
 _HOME = {
+    "ActivityMeter": "activity",
     "AnswerToneDetector": "answer_tone",
     "AnswerToneEvent": "answer_tone",
     "CallerIdListener": "cid",
@@ -41,9 +47,13 @@ _HOME = {
     "DtmfEvent": "dtmf",
     "DtmfGenerator": "dtmf",
     "EchoCanceller": "echo",
+    "EchoScore": "echo_score",
     "FskTransmitter": "fsk",
+    "GainControl": "agc",
+    "HighPassFilter": "highpass",
     "JitterBuffer": "jitter_buffer",
     "LearnedTone": "learner",
+    "LevelMeter": "meter",
     "LineSignal": "cid",
     "ProgressDetector": "progress",
     "ProgressEvent": "progress",
@@ -57,6 +67,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ActivityMeter",
     "AnswerToneDetector",
     "AnswerToneEvent",
     "CallerIdListener",
@@ -70,9 +81,13 @@ __all__ = [
     "DtmfEvent",
     "DtmfGenerator",
     "EchoCanceller",
+    "EchoScore",
     "FskTransmitter",
+    "GainControl",
+    "HighPassFilter",
     "JitterBuffer",
     "LearnedTone",
+    "LevelMeter",
     "LineSignal",
     "ProgressDetector",
     "ProgressEvent",
