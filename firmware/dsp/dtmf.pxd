@@ -32,7 +32,7 @@ cdef struct DtmfDet:
     int decimate
     int filled
     float input[104]                # one frame at the rate of the input, behind what the decimator remembers
-    float hp[4]                     # of the high-pass
+    float hp[12]                    # of the high-pass
     float gain[8]                   # its power gain at the eight frequencies
     DtmfFrame frame[DTMF_FRAMES]
     unsigned int at                 # frames so far; the last is frame[at % DTMF_FRAMES]

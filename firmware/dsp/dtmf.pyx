@@ -21,12 +21,12 @@ The last three are not asked of a digit that follows another without a pause. In
 onset and steadiness widen by its share.
 
 A digit is reported when its run is approved, and again when it ends: after 25 ms without it or when another pair has taken over for
-two frames, so breaks of 10 ms are bridged and pauses of 40 ms separate digits. A run of three good frames that passes the
-same judgement with wider limits is `tentative`.
+two frames, so breaks of 10 ms are bridged and pauses of 40 ms separate digits. A run of three good frames whose onset,
+low sound and frequencies look like one is `tentative`.
 
 Muting (`dtmf_mute_process`) works on the block that the detector has just seen, so it adds no delay. It closes as late as the
-limit allows: when the tone would otherwise be 15 ms old at the start of the next block. By then three to five frames have been
-judged, which is why speech is cut so rarely. With blocks of whole frames up to 30 ms less than 20 ms of a tone pass, ramp of 2.5 ms included.
+limit allows: when the tone would otherwise be 15 ms old at the start of the next block. By then three to five frames are there to
+be judged, with wider limits than at the end, which is why speech is cut so rarely. With blocks of whole frames up to 30 ms less than 20 ms of a tone pass, ramp of 2.5 ms included.
 
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes; decisions hang on sums in fixed
 order and on series of our own, not on libm.
@@ -272,6 +272,35 @@ cdef void _track(DtmfDet* det, unsigned int first, int n, double* w) noexcept no
         w[i] = 2.0 * PI * FREQ[f] / 8000.0 + dtmf_angle(im * turn[f] - re * turn[8 + f], re * turn[f] + im * turn[8 + f]) / FRAME
 
 
+cdef bint _is_promising(DtmfDet* det) noexcept nogil:
+    """Could the run become a digit? Cheaper than `_judge`: without a fit."""
+    cdef int i, k, n = det.run if det.run < CONFIRM_FRAMES else CONFIRM_FRAMES
+    cdef unsigned int first = det.at - n + 1
+    cdef float low = 0.0, power = 0.0
+    cdef float tone[2]
+    cdef double w[2]
+    cdef DtmfFrame* frame
+    tone[0] = tone[1] = 0.0
+    for k in range(n):
+        frame = &det.frame[(first + k) & LAST]
+        low += frame.low / n
+        power += frame.power / n
+        for i in range(2):
+            tone[i] += frame.tone[i] / n
+    if not det.follows:
+        for i in range(2):
+            if det.onset[i] > 0.2 * tone[i]:
+                return False
+        if low > 0.15 * power + 1.1 * det.low_before:
+            return False
+    _track(det, first, n, w)
+    for i in range(2):
+        k = 4 + (det.pair & 3) if i else det.pair >> 2
+        if w[i] > 1.026 * 2.0 * PI / 8000.0 * FREQ[k] or w[i] < 0.974 * 2.0 * PI / 8000.0 * FREQ[k]:
+            return False
+    return True
+
+
 cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
     """Is the run a digit (`final`), or could it become one?"""
     cdef int n = det.run if det.run < CONFIRM_FRAMES else CONFIRM_FRAMES
@@ -299,7 +328,7 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
     power = fit.energy / (n * FRAME - HALF)
     residual = fit.residual / fit.energy
     # What noise there was before may be in the tone too; of a voice or an instrument that should not be much.
-    known = (1.45 if det.colour < 0.25 * det.background else 0.5) * det.background / power
+    known = (1.45 if det.colour < 0.25 * det.background else 0.35) * det.background / power
     loudest = fit.power[0] / det.gain[det.pair >> 2] + fit.power[1] / det.gain[4 + (det.pair & 3)]
     if residual > 1.0 - det.purity or residual > 0.05 and fit.colour > (0.25 if final else 0.4):
         return False
@@ -310,7 +339,7 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
         off = w[i] / (2.0 * PI * FREQ[k] / 8000.0) - 1.0
         if off < 0.0:
             off = -off
-        if off > (0.0205 + 0.015 * residual if final else 0.022 + 0.027 * residual):
+        if off > (0.0205 + 0.008 * residual if final else 0.022 + 0.027 * residual):
             return False
         low -= low_leak[k] * fit.power[i] / det.gain[k]
     if not det.follows:
@@ -321,6 +350,11 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
         for i in range(2):
             if det.onset[i] > 0.05 * fit.power[i] + 0.2 * (residual if residual < known else known) * power:
                 return False
+    if final:                                           # noise moves the two apart as often as alike
+        share = (residual if det.follows or residual < known else known) * power * (1.0 / fit.power[0] + 1.0 / fit.power[1])
+        off = 0.5 * (fit.slope[0] + fit.slope[1])
+        if off > 0.04 + 0.35 * sqrt(share) or off < -0.04 - 0.35 * sqrt(share):
+            return False
     for i in range(2):
         share = (residual if det.follows or residual < known else known) * power / fit.power[i]
         off = fit.slope[i] if fit.slope[i] >= 0.0 else -fit.slope[i]
@@ -439,7 +473,7 @@ cdef int _frame(DtmfDet* det, DtmfHit* out, int room, int offset) noexcept nogil
             if hits < room:
                 _hit(det, DTMF_START, offset, 0, out + hits)
                 hits += 1
-        elif _judge(det, False):
+        elif det.tentative and det.run < CONFIRM_FRAMES or _is_promising(det):
             det.tentative = 1
             det.doubts = 0
         else:
@@ -497,7 +531,8 @@ cdef void dtmf_mute_process(DtmfMute* mute, DtmfDet* det, short* samples, int n)
     cdef float gain
     cdef bint close = det.tentative or det.digit
     if close and not mute.closing:
-        close = det.digit != 0 or det.age > mute.patience       # else the next block will do
+        # Else the next block will do.
+        close = det.digit != 0 or det.age > mute.patience and (det.bad > 0 or _judge(det, False))
         if close:
             mute.cuts += 1
     if not close and mute.digit:
@@ -548,7 +583,7 @@ cdef class DtmfDetector:
     def _feed(self, samples, bint ends):
         cdef const unsigned char[::1] raw = memoryview(samples).cast("B")
         cdef int n = <int>(raw.shape[0] // 2), at = 0, block, count, i
-        cdef DtmfHit hits[4]
+        cdef DtmfHit hits[16]
         cdef long long now
         if raw.shape[0] & 1:
             raise ValueError(f"samples are 16-bit, but {raw.shape[0]} bytes were given: pass an even number of bytes")
@@ -556,9 +591,9 @@ cdef class DtmfDetector:
         cdef const short* data = <const short*><const char*>aligned
         found = []
         while at < n:
-            block = min(n - at, 80)
+            block = min(n - at, 320)
             with nogil:
-                count = dtmf_det_feed(&self.det, data + at, block, hits, 4)
+                count = dtmf_det_feed(&self.det, data + at, block, hits, 16)
             for i in range(count):
                 if hits[i].kind == DTMF_START or ends:
                     now = (self.fed + hits[i].offset) * 1000 // self.rate

@@ -66,24 +66,25 @@ static inline void dtmf_halve(float *line, float *out)
     memmove(line, line + 2 * DTMF_FRAME, DTMF_HISTORY * sizeof(float));
 }
 
-/* Elliptic high-pass, 4th order: 0.4 dB ripple from 655 Hz, 36 dB below 440 Hz. */
+/* Elliptic high-pass, 4th order: 0.4 dB ripple from 655 Hz, 36 dB below 440 Hz. Both sections work at once, in two lanes: the
+ * second on what the first gave a sample earlier, so the output is one sample late. Transposed direct form; `state` is three vectors. */
 static inline void dtmf_high_pass(const float *in, float *out, float *state)
 {
-    float a = state[0], b = state[1], c = state[2], d = state[3];
+    const vec4 b0 = {0.53032830f, 1.0f, 0.0f, 0.0f}, b1 = {-1.04909614f, -1.89724154f, 0.0f, 0.0f}, b2 = b0;
+    const vec4 a1 = {1.05044210f, 1.65668030f, 0.0f, 0.0f}, a2 = {-0.38214299f, -0.88264795f, 0.0f, 0.0f};
+    vec4 s1 = vec_load(state), s2 = vec_load(state + 4), y = vec_load(state + 8);
     for (int i = 0; i < DTMF_FRAME; i++) {
-        float x = in[i], g = 0.53032830f * x;
-        float y = g + a;
-        a = -1.04909614f * x + 1.05044210f * y + b;
-        b = g - 0.38214299f * y;
-        float z = y + c;
-        c = -1.89724154f * y + 1.65668030f * z + d;
-        d = y - 0.88264795f * z;
-        out[i] = z;
+        vec4 first = {in[i], 0.0f, 0.0f, 0.0f};
+        vec4 x = __builtin_shuffle(first, y, (__attribute__((vector_size(16))) int){0, 4, 1, 5});
+        vec4 g = b0 * x;
+        y = g + s1;
+        s1 = b1 * x + a1 * y + s2;
+        s2 = b2 * x + a2 * y;
+        out[i] = y[1];
     }
-    state[0] = a;
-    state[1] = b;
-    state[2] = c;
-    state[3] = d;
+    vec_store(state, s1);
+    vec_store(state + 4, s2);
+    vec_store(state + 8, y);
 }
 
 /* Its power gain at w radians per sample. */
@@ -114,22 +115,45 @@ static inline float dtmf_low_energy(const float *x)
     return energy * (40.0f / 700.0f);
 }
 
+/* Four sums over lanes, each (0+2)+(1+3). */
+static inline vec4 dtmf_sums(vec4 a, vec4 b, vec4 c, vec4 d)
+{
+    typedef __attribute__((vector_size(16))) int lanes;
+    vec4 ab = __builtin_shuffle(a, b, (lanes){0, 4, 1, 5}) + __builtin_shuffle(a, b, (lanes){2, 6, 3, 7});
+    vec4 cd = __builtin_shuffle(c, d, (lanes){0, 4, 1, 5}) + __builtin_shuffle(c, d, (lanes){2, 6, 3, 7});
+    return __builtin_shuffle(ab, cd, (lanes){0, 1, 4, 5}) + __builtin_shuffle(ab, cd, (lanes){2, 3, 6, 7});
+}
+
+static inline void dtmf_correlate_half(const float *x, const float wave[8][DTMF_HALF], float *z)
+{
+    vec4 s0 = vec_set(0.0f), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+    for (int i = 0; i < DTMF_HALF; i += 4) {
+        vec4 y = vec_load(x + i);
+        s0 += y * vec_load(wave[0] + i);
+        s1 += y * vec_load(wave[1] + i);
+        s2 += y * vec_load(wave[2] + i);
+        s3 += y * vec_load(wave[3] + i);
+        s4 += y * vec_load(wave[4] + i);
+        s5 += y * vec_load(wave[5] + i);
+        s6 += y * vec_load(wave[6] + i);
+        s7 += y * vec_load(wave[7] + i);
+    }
+    vec_store(z, dtmf_sums(s0, s1, s2, s3));
+    vec_store(z + 4, dtmf_sums(s4, s5, s6, s7));
+}
+
 /* Correlations of a frame with eight cosines and eight sines about its middle; wave[k][i] is at i + 1/2 samples from there. */
 static inline void dtmf_correlate(const float *x, const float wave[16][DTMF_HALF], float *z)
 {
-    vec4 sum[16];
-    memset(sum, 0, sizeof sum);
+    float even[DTMF_HALF], odd[DTMF_HALF];
     for (int i = 0; i < DTMF_HALF; i += 4) {
         vec4 right = vec_load(x + DTMF_HALF + i), left = vec_load(x + DTMF_HALF - 4 - i);
         left = __builtin_shuffle(left, (__attribute__((vector_size(16))) int){3, 2, 1, 0});
-        vec4 even = right + left, odd = right - left;
-        for (int k = 0; k < 8; k++)
-            sum[k] += even * vec_load(wave[k] + i);
-        for (int k = 8; k < 16; k++)
-            sum[k] += odd * vec_load(wave[k] + i);
+        vec_store(even + i, right + left);
+        vec_store(odd + i, right - left);
     }
-    for (int k = 0; k < 16; k++)
-        z[k] = vec_sum(sum[k]);
+    dtmf_correlate_half(even, wave, z);
+    dtmf_correlate_half(odd, wave + 8, z + 8);
 }
 
 /* Strength of each frequency over two frames joined: `now` seen from the middle of `before`, plus `before`. */
@@ -148,27 +172,34 @@ typedef struct {
     double residual;                /* what two sinusoids leave of it */
     double power[2];                /* of each */
     double slope[2];                /* change of each tone's amplitude from the first to the last sample, relative */
-    double colour;                  /* correlation of the residual with itself one sample later, -1 to 1 */
+    double colour;                  /* correlation of the residual with itself one sample later, -1 to 1; 0 if there is little */
 } DtmfFit;
 
-static inline double dtmf_dirichlet(double w, int n)
-{
-    double c, top, bottom;
-    dtmf_cos_sin(0.5 * w, &c, &bottom);
-    dtmf_cos_sin(0.5 * w * n, &c, &top);
-    return bottom * bottom < 1e-12 ? (double)n : top / bottom;
-}
+/* sum of cos(w t) over n samples about the middle, from sin(w n / 2) and sin(w / 2) */
+static inline double dtmf_dirichlet(double top, double bottom, int n) { return bottom * bottom < 1e-12 ? (double)n : top / bottom; }
 
 /* Least squares of n samples (a multiple of four) by sinusoids of w[0] and w[1] radians per sample. */
 static inline void dtmf_fit_two(const float *x, int n, const double *w, DtmfFit *fit)
 {
     float basis[4][DTMF_LONGEST];               /* cosine, sine of the low tone, then of the high one */
-    double v[4], a[4];
+    vec4 total = vec_set(0.0f), left = vec_set(0.0f);
+    double v[4], a[4], ch[2], sh[2], ce[2], se[2];      /* cosine and sine of half a sample's and of half the window's turn */
     for (int t = 0; t < 2; t++) {
-        double c[4], s[4], c4, s4;
-        for (int i = 0; i < 4; i++)
-            dtmf_cos_sin(w[t] * (i - 0.5 * (n - 1)), c + i, s + i);
-        dtmf_cos_sin(4.0 * w[t], &c4, &s4);
+        double c[4], s[4], c1, s1, c2, s2, c4, s4;
+        dtmf_cos_sin(0.5 * w[t], ch + t, sh + t);
+        dtmf_cos_sin(0.5 * w[t] * n, ce + t, se + t);
+        c1 = ch[t] * ch[t] - sh[t] * sh[t];
+        s1 = 2.0 * ch[t] * sh[t];
+        c[0] = ce[t] * ch[t] + se[t] * sh[t];           /* the first sample is (n - 1) / 2 before the middle */
+        s[0] = ce[t] * sh[t] - se[t] * ch[t];
+        for (int i = 1; i < 4; i++) {
+            c[i] = c[i - 1] * c1 - s[i - 1] * s1;
+            s[i] = s[i - 1] * c1 + c[i - 1] * s1;
+        }
+        c2 = c1 * c1 - s1 * s1;
+        s2 = 2.0 * c1 * s1;
+        c4 = c2 * c2 - s2 * s2;
+        s4 = 2.0 * c2 * s2;
         vec4 re = {(float)c[0], (float)c[1], (float)c[2], (float)c[3]}, im = {(float)s[0], (float)s[1], (float)s[2], (float)s[3]};
         vec4 tr = vec_set((float)c4), ti = vec_set((float)s4), sum_c = vec_set(0.0f), sum_s = vec_set(0.0f);
         for (int i = 0; i < n; i += 4) {
@@ -177,16 +208,22 @@ static inline void dtmf_fit_two(const float *x, int n, const double *w, DtmfFit 
             vec_store(basis[2 * t + 1] + i, im);
             sum_c += y * re;
             sum_s += y * im;
+            if (t)
+                total += y * y;
             im = re * ti + im * tr;
             re = next;
         }
         v[t] = vec_sum(sum_c);
         v[2 + t] = vec_sum(sum_s);
     }
-    double apart = dtmf_dirichlet(w[0] - w[1], n), joined = dtmf_dirichlet(w[0] + w[1], n);
+    double apart = dtmf_dirichlet(se[0] * ce[1] - ce[0] * se[1], sh[0] * ch[1] - ch[0] * sh[1], n);
+    double joined = dtmf_dirichlet(se[0] * ce[1] + ce[0] * se[1], sh[0] * ch[1] + ch[0] * sh[1], n);
+    double twice[2];
+    for (int t = 0; t < 2; t++)
+        twice[t] = dtmf_dirichlet(2.0 * se[t] * ce[t], 2.0 * sh[t] * ch[t], n);
     for (int part = 0; part < 2; part++) {                      /* cosines, then sines */
         double sign = part ? -1.0 : 1.0;
-        double g0 = 0.5 * (n + sign * dtmf_dirichlet(2.0 * w[0], n)), g1 = 0.5 * (n + sign * dtmf_dirichlet(2.0 * w[1], n));
+        double g0 = 0.5 * (n + sign * twice[0]), g1 = 0.5 * (n + sign * twice[1]);
         double cross = 0.5 * (apart + sign * joined), det = g0 * g1 - cross * cross;
         a[2 * part] = (g1 * v[2 * part] - cross * v[2 * part + 1]) / det;
         a[2 * part + 1] = (g0 * v[2 * part + 1] - cross * v[2 * part]) / det;
@@ -200,14 +237,15 @@ static inline void dtmf_fit_two(const float *x, int n, const double *w, DtmfFit 
         vec4 low = c0 * vec_load(basis[0] + i) + s0 * vec_load(basis[1] + i), high = c1 * vec_load(basis[2] + i) + s1 * vec_load(basis[3] + i);
         vec4 rest = vec_load(x + i) - low - high;
         vec_store(basis[0] + i, rest);
+        left += rest * rest;
         rest *= t;
         rise[0] += rest * low;
         rise[1] += rest * high;
         t += vec_set(4.0f);
     }
-    fit->energy = kernel_energy(x, n);
-    fit->residual = kernel_energy(basis[0], n);
-    fit->colour = fit->residual > 0.0 ? kernel_dot(basis[0], basis[0] + 1, n - 4) / fit->residual : 0.0;
+    fit->energy = vec_sum(total);
+    fit->residual = vec_sum(left);
+    fit->colour = fit->residual > 0.05 * fit->energy ? kernel_dot(basis[0], basis[0] + 1, n - 4) / fit->residual : 0.0;
     for (int i = 0; i < 2; i++)
         fit->slope[i] = 12.0 * vec_sum(rise[i]) / ((double)n * n * fit->power[i] + 1e-9);
 }
