@@ -15,7 +15,7 @@ told it by tone, `learn_tone` looks at it once, outside the tick, and without an
    is of one or two, so that a cheap exchange's 10 % jitter passes); the shortest cycle that explains nearly as much as the best one wins.
 
 Nothing is learnt from what has no repeating pattern, from continuous tones, from ringback (pauses over 1.6 s), from keys (pairs of the
-DTMF plan), from notes that decay, or when other sound goes on after the tone: who has left does not speak. Confidence halves its
+DTMF plan), from a hum and its octave, from notes that decay, or when other sound goes on after the tone: who has left does not speak. Confidence halves its
 doubt with each repetition and falls with impurity and jitter. Levels as everywhere: 0 dBm0 is a sine of peak 22 750.
 Sources: ITU-T E.180 (cadences of busy and congestion: period 300 to 1600 ms, national ones to 4 s).
 Invariants: bounded memory given by the caller, no allocation; the result depends on the samples only, not on how they were fed.
@@ -311,9 +311,11 @@ cdef int _judge(LearnWork* w, LearntTone* out, int count) noexcept nogil:
             return LEARN_CONTINUOUS
     if _keys(out):
         return LEARN_KEYS
+    if out.nfreq == 2 and fabs(out.freqs[1] - 2.0 * out.freqs[0]) < 0.02 * out.freqs[1]:
+        return LEARN_SPEECH                             # a hum and its octave
     if pause > LONGEST_PAUSE:
         return LEARN_RINGBACK
-    least = 3 if out.nphases == 2 else 2
+    least = 3 if out.nphases <= 4 else 2
     if out.repetitions < least:
         return LEARN_FEW
     for i in range(<int>(w.burst[end - 1].end / 10.0) + 3, count):
