@@ -129,7 +129,8 @@ cdef class TimeScaler:
         """The sound at `factor` (0.5 to 2.0) times its duration, as near as good places for joins allow."""
         cdef bytes data = bytes(samples)
         cdef const char* x = data
-        cdef int n = <int>(len(data) // 2), span = self.rate // 1000 * 30, past = self.rate * 3 // 200, at = 0, step, change, here, surplus = 0
+        cdef int n = <int>(len(data) // 2), span = self.rate // 1000 * 30, past = self.rate * 3 // 200
+        cdef int at = 0, step, change, here, surplus = 0
         cdef short work[2048]
         cdef StretchPlan p
         cdef bytearray out = bytearray()
