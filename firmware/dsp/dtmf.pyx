@@ -532,7 +532,7 @@ cdef void dtmf_mute_process(DtmfMute* mute, DtmfDet* det, short* samples, int n)
     cdef bint close = det.tentative or det.digit
     if close and not mute.closing:
         # Else the next block will do.
-        close = det.digit != 0 or det.age > mute.patience and (det.bad > 0 or _judge(det, False))
+        close = det.digit != 0 or det.age > mute.patience and det.bad == 0 and det.run >= TENTATIVE_FRAMES and _judge(det, False)
         if close:
             mute.cuts += 1
     if not close and mute.digit:

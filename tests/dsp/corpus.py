@@ -73,7 +73,7 @@ def resample(x: Sound, old: int, new: int) -> Sound:
     out[:keep] = spectrum[:keep]
     if new < old:
         out[int(0.97 * keep):] = 0.0
-    return np.fft.irfft(out, n) * (n / len(x))
+    return np.asarray(np.fft.irfft(out, n) * (n / len(x)))
 
 
 def spoken(rng: np.random.Generator, rate: int) -> Sound:
@@ -98,7 +98,7 @@ def at_level(x: Sound, level_dbm0: float) -> Sound:
     active = power[power > 0.003 * np.max(power, initial=0.0)]
     if not len(active):
         return x
-    return np.clip(x * (rms(level_dbm0) / np.sqrt(np.mean(active))), -32635.0, 32635.0)
+    return np.asarray(np.clip(x * (rms(level_dbm0) / np.sqrt(np.mean(active))), -32635.0, 32635.0))
 
 
 def talker(rng: np.random.Generator, rate: int) -> Sound:

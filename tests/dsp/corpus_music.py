@@ -32,14 +32,15 @@ def _note(rng: np.random.Generator, instrument: str, freq: float, length: float,
         glide = freq * (1.0 + rng.uniform(-0.1, 0.1) * t / length)
         phase = 2 * np.pi * np.cumsum(glide * (1.0 + 0.01 * np.sin(2 * np.pi * rng.uniform(4, 7) * t))) / rate
         breath = rng.normal(0.0, 0.02, len(t))
-        return (np.sin(phase) + breath) * _envelope(rng, t, length, False)
+        return np.asarray((np.sin(phase) + breath) * _envelope(rng, t, length, False))
     if instrument == "bell":
-        return np.sum([np.exp(-t * rng.uniform(1, 6)) * np.sin(2 * np.pi * freq * ratio * t + rng.uniform(0, 6.3)) / ratio
-                       for ratio in (1.0, 2.756, 5.404) if freq * ratio < top], axis=0) * _envelope(rng, t, length, True)
+        partials = [np.exp(-t * rng.uniform(1, 6)) * np.sin(2 * np.pi * freq * ratio * t + rng.uniform(0, 6.3)) / ratio
+                    for ratio in (1.0, 2.756, 5.404) if freq * ratio < top]
+        return np.asarray(np.sum(partials, axis=0) * _envelope(rng, t, length, True))
     if instrument == "fm":
         index = rng.uniform(0.3, 3.0) * np.exp(-t * rng.uniform(0.5, 5.0))
         modulator = np.sin(2 * np.pi * freq * rng.choice([1, 2, 3, 1.5]) * t)
-        return np.sin(2 * np.pi * freq * t + index * modulator) * _envelope(rng, t, length, True)
+        return np.asarray(np.sin(2 * np.pi * freq * t + index * modulator) * _envelope(rng, t, length, True))
     vibrato = rng.uniform(0.0, 0.012) if instrument in ("bowed", "flute") else 0.0
     start = rng.uniform(0, 6.3)
     phase = 2 * np.pi * np.cumsum(freq * (1.0 + vibrato * np.sin(2 * np.pi * rng.uniform(4.5, 6.5) * t + start))) / rate

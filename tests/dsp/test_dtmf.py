@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from firmware.dsp import DtmfDetector, DtmfGenerator
+from firmware.dsp.dtmf import DtmfMuter
+from firmware.dsp.dtmf_send import DTMF_PLANS
+from tests.dsp.corpus import minute
 from tests.dsp.signals import HIGH, KEYS, LOW, digit, level, music, noise, pcm, rms, samples, silence, sine, speech
 
 
@@ -152,3 +155,151 @@ def test_bad_digits_and_rates_are_refused():
         DtmfGenerator("12x")
     with pytest.raises(ValueError, match="8000 or 16000"):
         DtmfDetector(11025)
+
+
+GOALS = {
+    "+1.8 %": {"deviation": (0.018, 0.018)},
+    "-1.8 %": {"deviation": (-0.018, -0.018)},
+    "apart": {"deviation": (-0.018, 0.018)},
+    "normal twist": {"twist_db": 9.0},
+    "reverse twist": {"twist_db": -6.0, "low_dbm0": -16.0},
+    "-42 dBm0": {"low_dbm0": -42.0},
+    "36 ms": {"ms": 36.0},
+}
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("shape", GOALS)
+def test_every_key_is_heard_once_at_the_edge_of_the_goals(rng, shape, rate):
+    for key in KEYS:
+        assert heard(press(rng, key, rate=rate, **GOALS[shape]), rate) == key
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("shape", [{"deviation": (0.03, 0.03)}, {"deviation": (-0.03, -0.03)}, {"deviation": (0.03, 0.0)},
+                                   {"deviation": (0.0, 0.03)}, {"deviation": (-0.03, 0.0)}, {"deviation": (0.0, -0.03)}])
+def test_no_key_three_percent_off_is_heard_however_long(rng, shape, rate):
+    for key in KEYS:
+        assert heard(press(rng, key, 200.0, rate, **shape), rate) == ""
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_white_noise_nine_decibel_below_is_no_hindrance(rng, rate):
+    for key in KEYS:
+        x = press(rng, key, rate=rate, low_dbm0=-12.0)
+        assert heard(x + noise(rng, len(x), -9.0 - 9.0), rate) == key
+
+
+@pytest.mark.parametrize("loss_db", [6.0, 10.0])
+def test_an_echo_of_five_milliseconds_makes_no_second_digit(rng, loss_db):
+    right = 0
+    for key in KEYS * 2:
+        x = press(rng, key)
+        x[40:] += x[:-40].copy() * 10.0 ** (-loss_db / 20.0)
+        found = heard(x)
+        assert found in ("", key)
+        right += found == key
+    assert right >= 0.95 * 32
+
+
+def test_a_break_before_the_digit_is_reported_is_bridged(rng):
+    right = 0
+    for key in KEYS:
+        tone = digit(rng, key, 70.0)
+        tone[240:320] = 0.0
+        found = heard(np.concatenate([silence(50 + rng.uniform(0, 5)), tone, silence(80)]))
+        assert found in ("", key)
+        right += found == key
+    assert right >= 13
+
+
+def test_steady_dual_tones_that_did_not_begin_together_are_no_digit(rng):
+    """A melody: the second tone joins the first after 60 ms."""
+    for key in KEYS:
+        k = KEYS.index(key)
+        x = np.concatenate([silence(50), sine(LOW[k >> 2], 300, -12.0), silence(80)])
+        late = sine(HIGH[k & 3], 240, -12.0)
+        x[880:880 + len(late)] += late
+        assert heard(x) == ""
+
+
+def test_a_decaying_chord_is_no_digit():
+    for key in KEYS:
+        k = KEYS.index(key)
+        tone = (sine(LOW[k >> 2], 300, -10.0) + sine(HIGH[k & 3], 300, -10.0)) * np.exp(-np.arange(2400) / 8000.0 * 8.0)
+        assert heard(np.concatenate([silence(50), tone, silence(80)])) == ""
+
+
+@pytest.mark.parametrize("kind", ["speech", "babble", "music"])
+def test_no_digit_in_a_fresh_draw_of_the_corpus(seed, kind):
+    """Music may hold one in an hour, so one in these minutes is let pass."""
+    found = [event for k in range(1 if kind == "babble" else 3) for event in DtmfDetector().feed(minute(kind, seed % 2**40 + k).tobytes())]
+    assert len(found) <= (kind == "music"), found
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["speech", "babble", "music"])
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_an_hour_of_talk_off(seed, kind, rate):
+    detector, muter = DtmfDetector(rate), DtmfMuter(rate)
+    found = []
+    for k in range(60):
+        data = minute(kind, seed % 2**40 + k, rate).tobytes()
+        found += detector.feed(data)
+        muter.process(data)
+    assert len(found) <= (kind == "music"), found
+    assert kind == "music" or muter.cuts <= 3.6
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("block_ms", [10, 20, 30])
+def test_at_most_twenty_milliseconds_of_a_digit_pass_the_muting_without_a_click(rng, rate, block_ms):
+    for key in KEYS:
+        x = press(rng, key, 80.0, rate)
+        y = samples(DtmfMuter(rate).process(pcm(x), block_ms * rate // 1000))
+        assert 1000.0 * np.count_nonzero(y) / rate <= 20.0
+        # A gate without ramp would step by the peak of the sound; a ramp of 2.5 ms keeps to the steepness of the tones themselves.
+        assert np.max(np.abs(np.diff(y))) <= 1.1 * np.max(np.abs(np.diff(x)))
+
+
+def test_muting_leaves_speech_alone_and_comes_back_after_a_digit(rng, seed):
+    x = minute("speech", seed % 2**40).tobytes()
+    muter = DtmfMuter()
+    y = muter.process(x)
+    assert muter.cuts <= 1
+    assert muter.cuts or y == x
+    after = noise(rng, 4000, -30.0)
+    y = samples(DtmfMuter().process(pcm(np.concatenate([press(rng, "5"), after]))))
+    assert np.count_nonzero(y[-3200:]) > 3100
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_random_buffers_of_any_size_never_break_it(rng, rate):
+    """Full-scale noise, steps and tones in pieces of random size: whole and pieces agree, levels stay finite."""
+    for _ in range(10):
+        parts = [rng.choice([-32768.0, 32767.0], int(rng.integers(1, 3000))), rng.normal(0, 20000, int(rng.integers(1, 3000))),
+                 digit(rng, KEYS[rng.integers(0, 16)], 60.0, -6.0, rate=rate), np.full(int(rng.integers(1, 2000)), -32768.0),
+                 silence(rng.uniform(1, 60), rate)]
+        x = pcm(np.concatenate([parts[k] for k in rng.permutation(5)]))
+        whole = DtmfDetector(rate).feed_edges(x)
+        detector, pieces, at = DtmfDetector(rate), [], 0
+        while at < len(x):
+            step = 2 * int(rng.integers(1, 700))
+            pieces += detector.feed_edges(x[at:at + step])
+            at += step
+        assert [(ended, event.digit, event.duration_ms, event.twist_db) for ended, event in pieces] == \
+               [(ended, event.digit, event.duration_ms, event.twist_db) for ended, event in whole]
+        assert all(np.isfinite(event.level_dbm0) and np.isfinite(event.twist_db) for _, event in whole)
+
+
+@pytest.mark.parametrize("country", sorted(DTMF_PLANS))
+def test_countries_are_dialled_by_their_plan(country):
+    plan = DTMF_PLANS[country]
+    sender = DtmfGenerator.for_country("27#", country)
+    period = 8 * (plan.on_ms + plan.off_ms)
+    x = samples(sender.generate(3 * period))
+    body = x[80:80 + 400]
+    assert abs(10.0 * np.log10(goertzel(body, 697.0, 8000) / rms(plan.low_dbm0) ** 2)) < 0.4
+    assert abs(10.0 * np.log10(goertzel(body, 1336.0, 8000) / rms(plan.high_dbm0) ** 2)) < 0.4
+    assert np.all(x[8 * plan.on_ms:period] == 0.0)
+    assert heard(np.concatenate([silence(50), x, silence(80)])) == "27#"
