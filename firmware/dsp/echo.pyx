@@ -170,7 +170,7 @@ cdef void _count(EchoState* s, float left, float echo) noexcept nogil:
 cdef void _hop(EchoState* s, const short* reference, const short* captured, short* out) noexcept nogil:
     cdef int k, hop = s.hop, last = s.seen - s.hop
     cdef float left, echo, w
-    cdef bint active, copied
+    cdef bint active, both, copied
     memmove(s.frame, s.frame + hop, (s.n - hop) * sizeof(float))
     memmove(s.past, s.past + hop, last * sizeof(float))
     sound_load(s.frame + s.n - hop, reference, hop)
@@ -178,27 +178,30 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
     memcpy(s.past + last, s.near, hop * sizeof(float))
     disabler_feed(&s.disabler, s.frame + s.n - hop, s.near)
     active = _take_reference(s)
-    filter_predict(s)
+    s.rest += 1
+    both = active and s.disabler.off == 0 and (s.rest >= s.turn or filter_poor(s))
+    filter_predict(s, both)
     sound_compare(&s.now, s.near, s.echo_front + last, s.echo_back + last, hop)
     left = s.now.left
     echo = s.now.echo
     s.level_echo += <float>0.2 * (echo - s.level_echo)
     residual_noise(s, left)
-    s.rest += 1
-    if active and s.disabler.off == 0 and s.now.tried < 1e12 and (s.rest >= s.turn or filter_poor(s)):
+    if both and s.now.tried < 1e12:
         s.rest = 0
-        filter_error(s)
+        filter_error(s, s.echo_back)
         filter_learn(s)
         residual_look(s)
     elif residual_wants_error(s):
-        filter_error(s)
+        filter_error(s, s.echo_front)
         residual_look(s)
-    if active and s.now.other > s.level_far:
+    filter_watch(s, active and s.disabler.off == 0)
+    copied = False
+    if both and s.now.other > s.level_far:
         # No hybrid returns more than it got. A near tone that came back to us through another hybrid is in the reference, small
         # and in step; a filter that explains the tone by its own trace would shout as soon as somebody speaks.
         filter_restart(s)
-        active = False
-    copied = filter_judge(s, active and s.disabler.off == 0)
+    elif both:
+        copied = filter_judge(s, active)
     if copied:                                          # from one filter's echo to the other's within the hop
         for k in range(hop):
             w = s.echo_front[last + k]

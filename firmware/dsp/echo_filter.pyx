@@ -12,7 +12,7 @@ every captured sample teaches it four times, which shortens convergence as an af
   is known the noise counts as many times as a sample is seen (SPREAD). Steps are not limited to a partition's taps; instead a
   partition is trimmed to them in turn.
 * *Effort*: while the filter is fresh (FRESH_HOPS of far sound after a start or a path change) or poor, it learns every hop and trims
-  every partition. Later the window of error needs to be looked at only once in its length (`turn`), one partition
+  every partition. Later the background is looked at, taught and judged only once in the length of its window (`turn`), one partition
   trimmed each time.
 * *Near speech*: no hybrid returns more than it got. A bin with more is near speech and teaches nothing. A steady near tone that came
   back to us through another hybrid is in the reference, small and in step, and would else be explained by its own trace; so of a
@@ -34,6 +34,8 @@ cdef extern from "spectrum.h" nogil:
     void spectrum_predict(float* front_re, float* front_im, float* back_re, float* back_im, float* known, const float* xr,
                           const float* xi, const float* xp, const int* at, const float* fr, const float* fi, const float* br,
                           const float* bi, const float* var, int parts, int n)
+    void spectrum_estimate(float* re, float* im, const float* xr, const float* xi, const int* at, const float* wr, const float* wi,
+                           int parts, int n)
     void spectrum_highest(float* most, const float* power, int n)
     int spectrum_width(const float* power, float share, float* highest, int n)
     void spectrum_gains(float* inverse, float* noise, const float* known, const float* er, const float* ei, const float* most,
@@ -102,7 +104,7 @@ cdef void filter_reset(EchoState* s) noexcept nogil:
         s.place[k] = 0
     s.fresh = FRESH_HOPS
     s.peak_age = s.wheel = s.rest = 0
-    s.error_front = s.error_back = s.level_near = s.level_echo = s.level_far = 0.0
+    s.error_front = s.error_heard = s.error_back = s.level_near = s.level_echo = s.level_far = 0.0
     s.better = s.quick = s.worse = s.stuck = s.since_copy = s.trial = 0
     s.gained = s.moved = 0.0
     s.converged = 0
@@ -111,25 +113,28 @@ cdef void filter_reset(EchoState* s) noexcept nogil:
 cdef void filter_restart(EchoState* s) noexcept nogil:
     _copy(s, &s.back, &s.front)
     _spread_variance(s, <float>0.1 * START_VAR)
-    s.error_back = s.error_front
+    s.error_back = s.error_heard
 
 
-cdef void filter_predict(EchoState* s) noexcept nogil:
+cdef void filter_predict(EchoState* s, bint both) noexcept nogil:
     cdef int p, slot
     for p in range(s.parts):
         slot = s.slot - p * s.span
         s.at[p] = (slot + s.slots if slot < 0 else slot) * s.bins
-    spectrum_predict(s.fr, s.fi, s.yr, s.yi, s.known, s.xr, s.xi, s.xp, s.at, s.front.re, s.front.im, s.back.re, s.back.im, s.var,
-                     s.parts, s.bins)
+    if both:
+        spectrum_predict(s.fr, s.fi, s.yr, s.yi, s.known, s.xr, s.xi, s.xp, s.at, s.front.re, s.front.im, s.back.re, s.back.im, s.var,
+                         s.parts, s.bins)
+        fft_inverse(&s.fft, s.yr, s.yi, s.wave)
+        memcpy(s.echo_back, s.wave + s.n - s.seen, s.seen * sizeof(float))
+    else:
+        spectrum_estimate(s.fr, s.fi, s.xr, s.xi, s.at, s.front.re, s.front.im, s.parts, s.bins)
     fft_inverse(&s.fft, s.fr, s.fi, s.wave)
     memcpy(s.echo_front, s.wave + s.n - s.seen, s.seen * sizeof(float))
-    fft_inverse(&s.fft, s.yr, s.yi, s.wave)
-    memcpy(s.echo_back, s.wave + s.n - s.seen, s.seen * sizeof(float))
 
 
-cdef void filter_error(EchoState* s) noexcept nogil:
+cdef void filter_error(EchoState* s, const float* echo) noexcept nogil:
     memset(s.wave, 0, (s.n - s.seen) * sizeof(float))
-    sound_subtract(s.wave + s.n - s.seen, s.past, s.echo_back, s.seen)
+    sound_subtract(s.wave + s.n - s.seen, s.past, echo, s.seen)
     fft_forward(&s.fft, s.wave, s.er, s.ei)
 
 
@@ -192,7 +197,9 @@ cdef void filter_learn(EchoState* s) noexcept nogil:
 cdef void _take_back(EchoState* s, bint proven) noexcept nogil:
     """The background is heard from now on."""
     _copy(s, &s.front, &s.back)
-    s.error_front = s.error_back
+    s.error_heard = s.error_back
+    if s.error_back < s.error_front:
+        s.error_front = s.error_back
     s.better = s.quick = s.since_copy = s.trial = 0
     s.gained = s.moved = 0.0
     if proven:
@@ -201,12 +208,18 @@ cdef void _take_back(EchoState* s, bint proven) noexcept nogil:
         s.converged = 1
 
 
-cdef void _watch_path(EchoState* s) noexcept nogil:
-    """Notices that the line has changed."""
+cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
+    """Follows how well the heard filter does, and notices that the line has changed."""
+    s.error_front += <float>0.2 * (s.now.left - s.error_front)
+    s.level_near += <float>0.2 * (s.now.near - s.level_near)
+    if not active:
+        return
+    if s.fresh > 0 and s.converged == 2:
+        s.fresh -= 1
     if s.converged and s.error_front > <float>1.3 * s.level_near and s.level_near > <float>4.0 * s.noise_power:
         _clear(s, &s.front)                             # worse than nothing
         _loosen(s, 0.5, <float>0.2 * START_VAR)
-        s.error_front = s.level_near
+        s.error_front = s.error_heard = s.level_near
         s.converged = 0
         s.leak = 1.0
         s.stuck = -50
@@ -234,9 +247,8 @@ cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
     cdef bint copied = False
     s.gained += SLOWLY * (left - tried - s.gained)
     s.moved += SLOWLY * (s.now.between - s.moved)
-    s.error_front += <float>0.2 * (left - s.error_front)
+    s.error_heard += <float>0.2 * (left - s.error_heard)
     s.error_back += <float>0.2 * (tried - s.error_back)
-    s.level_near += <float>0.2 * (s.now.near - s.level_near)
     if not (tried < 1e12):                              # also true for NaN
         filter_restart(s)
         return False
@@ -244,22 +256,20 @@ cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
     if not active:
         s.better = 0
         return False
-    if s.fresh > 0 and s.converged == 2:
-        s.fresh -= 1
     if s.trial > 0:
         s.trial -= 1
         if s.trial == 0:                                # an imported filter that did not show itself right is forgotten
             _clear(s, &s.back)
             _spread_variance(s, START_VAR)
-            s.error_back = s.error_front
-    s.quick = s.quick + 1 if tried < (<float>0.63 if s.converged < 2 else <float>0.4) * left else 0
-    if s.error_back < <float>0.8 * s.error_front and tried < left and s.error_back < s.level_near and s.gained > 0.0:
+            s.error_back = s.error_heard
+    s.quick = s.quick + 1 if tried < (<float>0.63 if s.converged < 2 else <float>0.4 if s.fresh > 0 else <float>0.2) * left else 0
+    if s.error_back < <float>0.8 * s.error_heard and tried < left and s.error_back < s.level_near and s.gained > 0.0:
         s.better += 1
         s.worse = 0
-        copied = s.better >= 3 or s.error_back < <float>0.5 * s.error_front
+        copied = s.better >= 3 or s.error_back < <float>0.5 * s.error_heard
     else:
         s.better = 0
-        s.worse = s.worse + 1 if s.error_back > <float>1.6 * s.error_front else 0
+        s.worse = s.worse + 1 if s.error_back > <float>1.6 * s.error_heard else 0
     if copied or s.quick >= 2:
         copied = True
         _take_back(s, True)
@@ -269,9 +279,8 @@ cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
         _take_back(s, False)
     elif s.worse >= 20 and s.converged:
         _copy(s, &s.back, &s.front)
-        s.error_back = s.error_front
+        s.error_back = s.error_heard
         s.worse = 0
-    _watch_path(s)
     return copied
 
 

@@ -63,7 +63,8 @@ cdef struct EchoState:
     float* echo_back            # [seen]
     # judging
     SoundPowers now             # of this hop
-    float error_front           # smoothed powers
+    float error_front           # smoothed powers, of every hop
+    float error_heard           # of the hops in which both filters were looked at
     float error_back
     float level_near
     float level_echo

@@ -40,6 +40,22 @@ static inline void spectrum_predict(float *front_re, float *front_im, float *bac
     }
 }
 
+/* Echo spectrum of one filter. */
+static inline void spectrum_estimate(float *re, float *im, const float *xr, const float *xi, const int *at, const float *wr,
+                                     const float *wi, int parts, int n)
+{
+    for (int k = 0; k < n; k += 4) {
+        vec4 a = vec_set(0.0f), b = a;
+        for (int p = 0; p < parts; p++) {
+            const vec4 c = fft_at(xr + at[p] + k), d = fft_at(xi + at[p] + k), e = fft_at(wr + p * n + k), f = fft_at(wi + p * n + k);
+            a += c * e - d * f;
+            b += c * f + d * e;
+        }
+        fft_to(re + k, a);
+        fft_to(im + k, b);
+    }
+}
+
 /* power = |x|^2 */
 static inline void spectrum_power(float *power, const float *xr, const float *xi, int n)
 {
