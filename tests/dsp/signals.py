@@ -40,7 +40,8 @@ def noise(rng: np.random.Generator, n: int, level_dbm0: float) -> Sound:
 def sine(freq: float, ms: float, level_dbm0: float, rate: int = 8000, phase: float = 0.0) -> Sound:
     """A steady tone."""
     t = np.arange(int(rate * ms / 1000.0)) / rate
-    return np.sqrt(2.0) * rms(level_dbm0) * np.sin(2.0 * np.pi * freq * t + phase)
+    wave: Sound = np.sqrt(2.0) * rms(level_dbm0) * np.sin(2.0 * np.pi * freq * t + phase)
+    return wave
 
 
 def silence(ms: float, rate: int = 8000) -> Sound:
@@ -90,7 +91,8 @@ def speech(rng: np.random.Generator, seconds: float, rate: int = 8000, level_dbm
         have += len(part)
     x = np.concatenate(parts)[:n]
     active = x[x != 0.0]
-    return np.clip(x / np.sqrt(np.mean(active**2)) * rms(level_dbm0), -32000.0, 32000.0)
+    voice: Sound = np.clip(x / np.sqrt(np.mean(active**2)) * rms(level_dbm0), -32000.0, 32000.0)
+    return voice
 
 
 def music(rng: np.random.Generator, seconds: float, rate: int = 8000, level_dbm0: float = -16.0) -> Sound:
@@ -107,7 +109,8 @@ def music(rng: np.random.Generator, seconds: float, rate: int = 8000, level_dbm0
                 if k * f < 0.45 * rate:
                     x[start:start + m] += np.exp(-t * rng.uniform(1.0, 6.0)) * np.sin(2.0 * np.pi * k * f * t) / k**1.2
     x = x[:n]
-    return np.clip(x / np.sqrt(np.mean(x**2)) * rms(level_dbm0), -32000.0, 32000.0)
+    sound: Sound = np.clip(x / np.sqrt(np.mean(x**2)) * rms(level_dbm0), -32000.0, 32000.0)
+    return sound
 
 
 def hybrid(rng: np.random.Generator, ms: float, erl_db: float, delay_ms: float = 2.0, rate: int = 8000) -> Sound:
@@ -118,4 +121,5 @@ def hybrid(rng: np.random.Generator, ms: float, erl_db: float, delay_ms: float =
     spectrum = np.fft.rfft(h, 4 * n)
     freq = np.fft.rfftfreq(4 * n, 1.0 / rate)
     h = np.fft.irfft(spectrum * (freq > 200.0) * (freq < 0.43 * rate))[:n]
-    return h / np.sqrt(np.sum(h**2)) * 10.0 ** (-erl_db / 20.0)
+    path: Sound = h / np.sqrt(np.sum(h**2)) * 10.0 ** (-erl_db / 20.0)
+    return path
