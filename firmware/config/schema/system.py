@@ -45,7 +45,7 @@ class Rtp(Entry, frozen=True):
     jitter_max_ms: Annotated[int, about("Largest jitter buffer", unit="ms", ge=20, le=500)] = 200
     codecs: Annotated[
         list[AudioCodec],
-        about("Codecs for SIP phones, best first; g711 is always offered. Two phones with the same one keep its full quality", max_length=3),
+        about("Codecs for SIP phones, best first; g711 is always offered. Two phones with the same one keep full quality", max_length=3),
     ] = field(default_factory=lambda: ["opus", "g722", "g711"])
     silence_timeout_s: Annotated[int, about("End a SIP leg whose RTP stopped for this long, 0 never", unit="s", ge=0, le=3600)] = 60
 
