@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tools.bench_dsp import echo_signals as s
-from tools.bench_dsp.echo_signals import RATE, Line, Sound
+from . import echo_signals as s
+from .echo_signals import RATE, Line, Sound
 
 NEVER_S = 99.0
 
@@ -42,6 +42,11 @@ def ratio_db(a: float, b: float) -> float:
     return float(10.0 * np.log10((a + 1e-4) / (b + 1e-4)))
 
 
+def frames(x: Sound, n: int) -> Sound:
+    """Mean powers of frames of n samples."""
+    return np.asarray(np.mean(np.square(x[: len(x) // n * n].reshape(-1, n)), axis=1))
+
+
 def erle(line: Line, out: Sound, start: float, end: float) -> float:
     """ERLE in dB from `start` to `end` in s."""
     a, b = int(start * RATE), int(end * RATE)
@@ -65,25 +70,30 @@ def converged_s(line: Line, out: Sound, target_db: float, start: float = 0.0) ->
     return NEVER_S
 
 
-def on_composite(
-    make: Make, seed: int, model: int, tail_ms: int, erl_db: float = 10.0, delay_ms: float = 4.0, seconds: float = 8.0,
-    noise_dbm0: float | None = -70.0, law: bool = False,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Time to 20 dB, to 30 dB, and steady ERLE of the last three periods' time, on the composite source signal."""
+def composite_line(
+    seed: int, model: int, erl_db: float, delay_ms: float, seconds: float, noise_dbm0: float | None, law: bool = False
+) -> Line:
+    """The composite source signal and its echo."""
     rng = np.random.default_rng(seed)
     far = s.composite(rng, seconds)
     if law:
         far = s.a_law(far)
-    at = s.line(far, s.through(far, s.hybrid(model, erl_db, delay_ms)), rng, None, None if law else noise_dbm0, law)
+    return s.line(far, s.through(far, s.hybrid(model, erl_db, delay_ms)), rng, None, None if law else noise_dbm0, law)
+
+
+def on_composite(
+    make: Make, seed: int, model: int, tail_ms: int, erl_db: float = 10.0, delay_ms: float = 4.0, seconds: float = 8.0,
+    noise_dbm0: float | None = -70.0,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Time to 20 dB, to 30 dB, and ERLE of the last 2.8 s, on the composite source signal."""
+    at = composite_line(seed, model, erl_db, delay_ms, seconds, noise_dbm0)
     out = run(make(tail_ms), at)
     return converged_s(at, out, 20.0), converged_s(at, out, 30.0), erle(at, out, seconds - 2.8, seconds)
 
 
 def a_law_gap(make: Make, seed: int, model: int, tail_ms: int, erl_db: float = 10.0) -> float:
     """How far the steady ERLE on a line with A-law stays below what its quantisation allows, dB."""
-    rng = np.random.default_rng(seed)
-    far = s.a_law(s.composite(rng, 8.0))
-    at = s.line(far, s.through(far, s.hybrid(model, erl_db, 4.0)), rng, None, None, True)
+    at = composite_line(seed, model, erl_db, 4.0, 8.0, None, True)
     out = run(make(tail_ms), at)
     a = int(5.2 * RATE)
     ceiling = ratio_db(s.power(at.echo[a:]), s.power((at.captured - at.echo)[a:]))
@@ -101,13 +111,18 @@ def on_speech(
     return converged_s(at, out, 30.0), erle(at, out, 4.0, 12.0)
 
 
-def double_talk(make: Make, seed: int, talker: int, model: int, tail_ms: int, near_db: float = 0.0) -> tuple[float, float, float]:
-    """Far speech throughout, near speech of another talker from 4 to 8 s: ERLE before (3 to 4 s), during, and the 0.5 s after."""
+def double_talk_line(seed: int, talker: int, model: int, near_db: float = 0.0) -> Line:
+    """Far speech throughout, near speech of another talker from 4 to 8 s."""
     rng = np.random.default_rng(seed)
     far = s.speech(talker, 10.0)
     near = np.zeros(len(far))
     near[4 * RATE : 8 * RATE] = s.speech(talker + 1 + int(rng.integers(4)), 4.0, -16.0 + near_db, start=float(rng.uniform(0.0, 6.0)))
-    at = s.line(far, s.through(far, s.hybrid(model, 10.0, 4.0)), rng, near)
+    return s.line(far, s.through(far, s.hybrid(model, 10.0, 4.0)), rng, near)
+
+
+def double_talk(make: Make, seed: int, talker: int, model: int, tail_ms: int, near_db: float = 0.0) -> tuple[float, float, float]:
+    """ERLE before double talk (3 to 4 s), during, and in the 0.5 s after it."""
+    at = double_talk_line(seed, talker, model, near_db)
     out = run(make(tail_ms), at)
     return erle(at, out, 3.0, 4.0), erle(at, out, 4.0, 8.0), erle(at, out, 8.0, 8.5)
 
@@ -142,8 +157,8 @@ def path_change(make: Make, seed: int, model: int, tail_ms: int, on_speech: bool
     echo[4 * RATE :] = s.through(far, s.hybrid(other, 8.0, 6.0))[4 * RATE :]
     at = s.line(far, echo, rng)
     out = run(make(tail_ms), at)
-    frames = lambda x: np.mean(x[4 * RATE : 6 * RATE].reshape(-1, 400) ** 2, axis=1)  # noqa: E731
-    worst = max((ratio_db(a, b) for a, b in zip(frames(out), frames(at.captured), strict=True) if b > 1e4), default=0.0)
+    heard, captured = (frames(x[4 * RATE : 6 * RATE], 400) for x in (out, at.captured))
+    worst = max((ratio_db(a, b) for a, b in zip(heard, captured, strict=True) if b > 1e4), default=0.0)
     return converged_s(at, out, 20.0, 4.0), worst
 
 
@@ -187,9 +202,8 @@ def residual_heard(make: Make, seed: int, talker: int, model: int, tail_ms: int,
     far = s.speech(talker, 12.0)
     at = s.line(far, s.through(far, s.hybrid(model, 10.0, 4.0)), rng, None, noise_dbm0)
     out = run(make(tail_ms), at)[3 * RATE :]
-    frames = np.mean(out[: len(out) // 1600 * 1600].reshape(-1, 1600) ** 2, axis=1)
     background = s.rms(noise_dbm0) ** 2
-    return ratio_db(s.power(out), background), max(ratio_db(p, background) for p in frames)
+    return ratio_db(s.power(out), background), max(ratio_db(p, background) for p in frames(out, 1600))
 
 
 def near_cut(make: Make, seed: int, talker: int, model: int, tail_ms: int, near_db: float = 0.0) -> float:
@@ -200,7 +214,6 @@ def near_cut(make: Make, seed: int, talker: int, model: int, tail_ms: int, near_
     near[4 * RATE :] = s.speech(talker + 1 + int(rng.integers(4)), 8.0, -16.0 + near_db, start=float(rng.uniform(0.0, 6.0)))
     at = s.line(far, s.through(far, s.hybrid(model, 10.0, 4.0)), rng, near, -60.0)
     out = run(make(tail_ms), at)
-    frames = lambda x: np.mean(x[4 * RATE :].reshape(-1, 80) ** 2, axis=1)  # noqa: E731
-    spoken = frames(near)
+    spoken, heard = (frames(x[4 * RATE :], 80) for x in (near, out))
     loud = spoken > s.active_power(near[4 * RATE :]) * 10**-2.0
-    return float(100.0 * np.mean(frames(out)[loud] < 0.5 * spoken[loud]))
+    return float(100.0 * np.mean(heard[loud] < 0.5 * spoken[loud]))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench_dsp.echo_g168 import MODELS, VOICED, VOICED_NEAR
+from .echo_g168 import MODELS, VOICED, VOICED_NEAR
 
 Sound = NDArray[np.float64]
 RATE = 8000
@@ -27,7 +27,8 @@ TALKERS = (
               "of last month, and whether the parcel that was sent on Tuesday has arrived at our shop in the harbour."),
     ("de+f2", "Guten Tag, hier ist die Werkstatt. Ihr Wagen ist fertig, Sie können ihn heute bis achtzehn Uhr abholen. Die Rechnung "
               "beträgt zweihundertvierzig Euro; wir haben auch die Bremsen geprüft und das Öl gewechselt."),
-    ("cmn+m3", "您好，这里是客户服务中心。请问有什么可以帮您？我们的营业时间是每天上午九点到下午六点。您的订单已经发货，预计明天下午送到。"),
+    ("cmn+m3", "您好，这里是客户服务中心。请问有什么可以帮您？我们的营业时间是每天上午九点到下午六点。"
+               "您的订单已经发货，预计明天下午送到。"),
     ("fr+f4", "Bonjour, vous êtes bien au cabinet médical. Le docteur est absent cette semaine, mais sa collègue peut vous recevoir "
               "jeudi matin à dix heures. Voulez-vous que je vous inscrive ?"),
     ("es+m2", "Buenas tardes, llamo por el anuncio del piso. Quisiera saber si todavía está libre y cuánto cuesta el alquiler con la "
@@ -86,7 +87,7 @@ def _to_8k(x: Sound, rate: int) -> Sound:
     keep = int(n * RATE / rate)
     freq = np.arange(keep // 2 + 1) * RATE / keep
     shape = np.clip((freq - 80.0) / 120.0, 0.0, 1.0) * np.clip((3800.0 - freq) / 200.0, 0.0, 1.0)
-    return np.fft.irfft(spectrum[: keep // 2 + 1] * shape, keep)
+    return np.asarray(np.fft.irfft(spectrum[: keep // 2 + 1] * shape, keep))
 
 
 def spoken(talker: int) -> Sound:
@@ -133,12 +134,12 @@ def music(rng: np.random.Generator, seconds: float, level_dbm0: float = -16.0) -
                     x[start : start + m] += np.exp(-t * rng.uniform(1.0, 6.0)) * np.sin(2.0 * np.pi * k * f * t) / k**1.2
         x[start : start + 400] += rng.normal(0.0, 0.3, 400) * np.exp(-np.arange(400) / 80.0)
     x = x[:n]
-    return x / np.sqrt(power(x)) * rms(level_dbm0)
+    return np.asarray(x / np.sqrt(power(x)) * rms(level_dbm0))
 
 
 def sine(freq: float, seconds: float, level_dbm0: float) -> Sound:
     """A steady tone."""
-    return np.sqrt(2.0) * rms(level_dbm0) * np.sin(2.0 * np.pi * freq * np.arange(int(seconds * RATE)) / RATE)
+    return np.asarray(np.sqrt(2.0) * rms(level_dbm0) * np.sin(2.0 * np.pi * freq * np.arange(int(seconds * RATE)) / RATE))
 
 
 def dtmf(rng: np.random.Generator, seconds: float, level_dbm0: float = -10.0) -> Sound:
@@ -155,7 +156,7 @@ def fsk(rng: np.random.Generator, seconds: float, level_dbm0: float = -13.0) -> 
     n = int(seconds * RATE)
     bits = rng.integers(0, 2, n)[(np.arange(n) * 1200 // RATE)]
     phase = np.cumsum(np.where(bits == 1, 1200.0, 2200.0)) * 2.0 * np.pi / RATE
-    return np.sqrt(2.0) * rms(level_dbm0) * np.sin(phase)
+    return np.asarray(np.sqrt(2.0) * rms(level_dbm0) * np.sin(phase))
 
 
 def a_law(x: Sound) -> Sound:
@@ -164,7 +165,7 @@ def a_law(x: Sound) -> Sound:
     size = np.minimum(np.abs(v) / 8.0, 4095.0)  # 12-bit magnitude
     segment = np.clip(np.floor(np.log2(np.maximum(size, 1.0))) - 4.0, 1.0, 7.0)
     step = 2.0**segment
-    return np.sign(v) * np.where(v == 0, 0.0, (np.floor(size / step) + 0.5) * step) * 8.0
+    return np.asarray(np.sign(v) * np.where(v == 0, 0.0, (np.floor(size / step) + 0.5) * step) * 8.0)
 
 
 def hybrid(model: int, erl_db: float, delay_ms: float = 0.0) -> Sound:
