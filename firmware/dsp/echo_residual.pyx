@@ -2,8 +2,10 @@
 """Residual control of the line echo canceller (non-linear processor of ITU-T G.168 clause 7) with comfort noise.
 
 Theory of operation. What the linear filter leaves is compared with the residual expected from the echo estimate (`leak`, learned as a
-ratio of powers while the far end talks alone) and with the line's noise. Where it is no more than that, it is faded out in 20 ms in
-favour of noise of the same spectrum; anything louder is near speech and passes within a quarter of a block, for 150 ms at least.
+ratio of powers while the far end talks alone) and with the line's noise. A filter that has not proven itself yet may leave what a hybrid
+of 8 dB returns, so that the first words of a call have no echo either; that doubt fades within some three seconds of loud reference.
+Where it is no more than that, it is faded out in 20 ms in favour of noise of the same spectrum; anything louder is near speech and passes
+within a quarter of a block, for 150 ms at least.
 
 *Noise* is followed by minimum statistics: the lowest smoothed power of the last 1.5 to 3 s. Its spectrum is averaged from the error
 whenever the whole error window holds nothing else.
@@ -23,6 +25,10 @@ cdef float NEAR_MARGIN = 10.0                           # above residual and noi
 cdef float MOST_RESIDUAL = 0.5                          # of the echo estimate: a proven filter leaves no more
 cdef float UNKNOWN_RETURN = 0.075                       # of the reference's power, before there is a filter: 11 dB of hybrid loss
 cdef float MOST_NOISE = <float>(22750.0 * 22750.0 / 2.0 * 1.6e-4)  # -38 dBm0: anything steady above is a signal, not the line's noise
+cdef float COLD_RETURN = 1.6                            # per leak, 0.1 at most: 8 dB of hybrid loss while nothing is known
+cdef float PATIENCE = 0.985                             # of doubt about a new filter, per hop of loud reference
+cdef float DOUBT = 0.02
+cdef float FAR_LOUD = <float>(22750.0 * 22750.0 / 2.0 * 1e-4)      # -40 dBm0
 cdef int HANG_HOPS = 15
 cdef int NOISE_HOPS = 150
 cdef int LOOK_HOPS = 8
@@ -127,10 +133,14 @@ cdef void _follow_leak(EchoState* s, float left, float echo) noexcept nogil:
 cdef bint _only_residual(EchoState* s, float left) noexcept nogil:
     """Nothing but residual echo and noise is left in this hop or has been for a while."""
     cdef float residual = s.leak * NEAR_MARGIN
+    cdef float unproven
     cdef float most = MOST_RESIDUAL if s.converged == 2 else <float>2.0 * MOST_RESIDUAL
     if residual > most:
         residual = most
+    unproven = COLD_RETURN * s.leak if s.leak < <float>0.1 else <float>0.1 * COLD_RETURN
     residual = residual * s.expected if s.converged else UNKNOWN_RETURN * s.level_far
+    if residual < unproven * s.level_far:
+        residual = unproven * s.level_far
     if left > residual + <float>2.5 * s.noise_power:
         s.hang = HANG_HOPS
     if s.hang == 0:
@@ -149,6 +159,8 @@ cdef void residual_control(EchoState* s, float* heard, float left, float echo, b
         s.expected = echo
     if active and s.converged and echo > <float>4.0 * s.noise_power:
         _follow_leak(s, left, echo)
+    if active and s.leak > DOUBT and s.loud[s.slot] > FAR_LOUD:
+        s.leak *= PATIENCE
     if not active:
         s.hang = 0
     elif on and _only_residual(s, left):

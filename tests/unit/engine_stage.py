@@ -92,7 +92,7 @@ class Stage:
     """Engine, world and core in one process."""
 
     def __init__(self, *, rtp: int = 0, depth: int = 1, world: bool = True, clips: dict[str, Samples] | None = None,
-                 ring: RingSegment | None = None, stage_world: World | None = None) -> None:  # fmt: skip
+                 ring: RingSegment | None = None, stage_world: World | None = None, nlp: bool = True) -> None:  # fmt: skip
         self.ring = ring or RingSegment.create()
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.world = stage_world or World(depth)
@@ -102,7 +102,7 @@ class Stage:
             one.bind(("127.0.0.1", 0))
             one.setblocking(False)
             self.sockets.append(one)
-        self.engine = Engine(self.ring, self.event_fd, self.world.fd if world else None, [s.fileno() for s in self.sockets], (20, 200))
+        self.engine = Engine(self.ring, self.event_fd, self.world.fd if world else None, [s.fileno() for s in self.sockets], (20, 200), nlp)
         self.clips = {name: self.engine.load_clip(name, data.tobytes()) for name, data in (clips or {}).items()}
         self.ring.set_core_present(True)
         self.ring.set_horizon(NO_HORIZON)

@@ -267,19 +267,19 @@ def call(stage: Stage, rng: np.random.Generator, seconds: float, line: int = 77,
 
 def test_the_second_call_has_no_echo_from_its_first_word_also_under_a_new_media_process(rng: np.random.Generator) -> None:
     ring = RingSegment.create()
-    stage = Stage(ring=ring)
+    stage = Stage(ring=ring, nlp=False)
     cold = call(stage, rng, 8.0)
     warm = call(stage, rng, 2.0)
     assert [payload[0] for _, payload in stage.named("echo_filter", 0)] == [1]
     learned = ring.learned(0)
     stage.close()
     assert cold > -50
-    assert warm < -55
+    assert warm < cold - 10
     assert learned is not None
     assert learned[0] == 77
     assert learned[1:3] == (8000, 1)
-    again = Stage(ring=ring)
-    assert call(again, rng, 2.0) < -55
+    again = Stage(ring=ring, nlp=False)
+    assert call(again, rng, 2.0) < cold - 10
     again.do("open_line", 0, abi.pack_line(64, 1.0, 1.0, "L", 78))  # another line on the same jack
     again.tick(2)
     again.close()
