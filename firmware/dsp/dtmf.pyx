@@ -329,6 +329,8 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
     residual = fit.residual / fit.energy
     # What noise there was before may be in the tone too; of a voice or an instrument that should not be much.
     known = (1.45 if det.colour < 0.25 * det.background else 0.35) * det.background / power
+    if det.background > 2.5 * fit.residual / fit.energy * power:
+        known = 0.0                                     # noise does not stop when a key is pressed: that was something else
     loudest = fit.power[0] / det.gain[det.pair >> 2] + fit.power[1] / det.gain[4 + (det.pair & 3)]
     if residual > 1.0 - det.purity or residual > 0.05 and fit.colour > (0.25 if final else 0.4):
         return False

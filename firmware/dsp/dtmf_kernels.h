@@ -66,21 +66,21 @@ static inline void dtmf_halve(float *line, float *out)
     memmove(line, line + 2 * DTMF_FRAME, DTMF_HISTORY * sizeof(float));
 }
 
-/* Elliptic high-pass, 4th order: 0.4 dB ripple from 655 Hz, 36 dB below 440 Hz. Both sections work at once, in two lanes: the
+/* Elliptic high-pass, 4th order: 0.4 dB ripple from 655 Hz, 36 dB below 440 Hz. Both sections work at once, in lanes 2 and 0: the
  * second on what the first gave a sample earlier, so the output is one sample late. Transposed direct form; `state` is three vectors. */
 static inline void dtmf_high_pass(const float *in, float *out, float *state)
 {
-    const vec4 b0 = {0.53032830f, 1.0f, 0.0f, 0.0f}, b1 = {-1.04909614f, -1.89724154f, 0.0f, 0.0f}, b2 = b0;
-    const vec4 a1 = {1.05044210f, 1.65668030f, 0.0f, 0.0f}, a2 = {-0.38214299f, -0.88264795f, 0.0f, 0.0f};
+    const vec4 b0 = {1.0f, 0.0f, 0.53032830f, 0.0f}, b1 = {-1.89724154f, 0.0f, -1.04909614f, 0.0f}, b2 = b0;
+    const vec4 a1 = {1.65668030f, 0.0f, 1.05044210f, 0.0f}, a2 = {-0.88264795f, 0.0f, -0.38214299f, 0.0f};
     vec4 s1 = vec_load(state), s2 = vec_load(state + 4), y = vec_load(state + 8);
     for (int i = 0; i < DTMF_FRAME; i++) {
         vec4 first = {in[i], 0.0f, 0.0f, 0.0f};
-        vec4 x = __builtin_shuffle(first, y, (__attribute__((vector_size(16))) int){0, 4, 1, 5});
+        vec4 x = __builtin_shuffle(y, first, (__attribute__((vector_size(16))) int){2, 2, 4, 4});
         vec4 g = b0 * x;
         y = g + s1;
         s1 = b1 * x + a1 * y + s2;
         s2 = b2 * x + a2 * y;
-        out[i] = y[1];
+        out[i] = y[0];
     }
     vec_store(state, s1);
     vec_store(state + 4, s2);
