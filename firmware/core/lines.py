@@ -175,6 +175,9 @@ class Lines:
             if type(event).__name__ == "FaxTone":
                 port.stand_aside(event.kind)
                 return
+            if type(event).__name__ == "LearnedTone":
+                port.learned(event)
+                return
             fact = translate(event)
             if fact is not None:
                 port.fact(fact)

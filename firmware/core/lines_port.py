@@ -46,6 +46,7 @@ log = logging.getLogger("branchpbx.lines")
 
 TRACE_LENGTH = 400
 RETRY_MS = 20
+LEARN_MS = 100
 
 
 class LineMedia(Protocol):
@@ -66,8 +67,10 @@ class LineMedia(Protocol):
     def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int) -> Any: ...
 
     def detect(
-        self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Any = (), fax: bool = False
+        self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Any = (), fax: bool = False, learn: bool = False
     ) -> Any: ...
+
+    def learn(self, slot: int) -> Any: ...
 
     def clear_channel(self, port: int, on: bool) -> Any: ...
 
@@ -161,6 +164,7 @@ class LinePort:
         self._retry: Timer | None = None
         self._pumping = False
         self._kept: list[s.Fact] = []
+        self._talked = False                     # since the audio was opened
 
     @property
     def kind(self) -> LegKind:
@@ -211,6 +215,24 @@ class LinePort:
                 self._media.clear_channel(self.slot, True)
             except EngineBusy as error:
                 log.warning("%s: the canceller stays in a fax call: %s", self.endpoint, error)
+
+    def _ask_learner(self) -> None:
+        """Which tone told of the end of the call, if one did?"""
+        try:
+            self._media.learn(self.slot)
+        except EngineBusy as error:
+            log.info("%s: its late sound is not looked at: %s", self.endpoint, error)
+
+    def learned(self, event: Any) -> None:
+        """What the end of a call told of the line's disconnect tone, for the trace and the log."""
+        if event.reason:
+            self._note("fact", f"LearnedTone none: {event.reason}")
+            return
+        tone = "+".join(f"{hz:g}" for hz in event.freqs_hz)
+        cadence = ",".join(str(ms) for ms in event.cadence_ms)
+        text = f"LearnedTone {tone} Hz, {cadence} ms, {event.repetitions} cycles, confidence {event.confidence:.2f}"
+        self._note("fact", text, event.start)
+        log.info("%s: %s", self.endpoint, text)
 
     def want(self, intention: s.Intention, *, later: bool = False) -> bool:
         """An intention of call control; False when the machine's state does not allow it (nothing happens then).
@@ -324,9 +346,15 @@ class LinePort:
         elif isinstance(action, s.CloseAudio):
             media.close_line(slot)
             self.on_audio_closed(slot)
+            if self._talked and self.kind is LegKind.FXO:
+                self._clock.call_later(LEARN_MS, self._ask_learner)
+            self._talked = False
         elif isinstance(action, s.Detect):
-            fax = bool(self.leg)
-            media.detect(slot, digits=action.digits, fsk=action.fsk, voice=action.voice, tones=action.tones, fax=fax)
+            called = bool(self.leg)
+            learn = called and self.kind is LegKind.FXO
+            media.detect(
+                slot, digits=action.digits, fsk=action.fsk, voice=action.voice, tones=action.tones, fax=called, learn=learn
+            )
         elif isinstance(action, s.PlayTone):
             media.tone(slot, action.tone, token=action.token, duration_ms=action.duration_ms)
         elif isinstance(action, s.StopPlayer):
@@ -364,6 +392,7 @@ class LinePort:
         elif leg and isinstance(event, s.EarlyAudio):
             publish(LegProgress(leg, at, self.slot))
         elif leg and isinstance(event, s.Answered):
+            self._talked = True
             publish(LegAnswered(leg, at, self.slot, event.evidence))
         elif leg and isinstance(event, s.Key):
             publish(LegDigit(leg, at, event.digit))

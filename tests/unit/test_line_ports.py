@@ -166,6 +166,23 @@ def test_a_fax_that_answers_makes_the_channel_clear_for_its_call_only() -> None:
     assert fax("ced") == [True]
 
 
+def test_the_end_of_a_talk_is_looked_at_for_the_disconnect_tone_of_the_line() -> None:
+    site = Site()
+    site.talk_in()
+    detects = [named for name, port, named in site.wire.commands if name == "detect" and port == 0]
+    assert detects[-1]["learn"] is True
+    assert "learn" not in site.wire.names(0)
+    site.fact("LoopCurrent", 0, flowing=False, milliamps=0.0).run(3000)
+    assert site.all(LegEnded)
+    assert site.wire.names(0).count("learn") == 1
+    tone = {"freqs_hz": (450.0,), "cadence_ms": (350, 350), "levels_db": (0.0, -90.0), "level_dbm0": -12.0, "purity": 0.99, "jitter": 0.01}
+    site.fact("LearnedTone", 0, reason="", start=site.clock.now() - 3000, confidence=0.97, repetitions=6, **tone)
+    assert any("450 Hz, 350,350 ms, 6 cycles" in entry.text for entry in site.lines.trace("line/1"))
+    site.ring_in(1)
+    site.fact("LoopCurrent", 1, flowing=False, milliamps=0.0).run(3000)
+    assert "learn" not in site.wire.names(1)  # nobody talked
+
+
 def test_missed_ring_is_told_without_a_leg() -> None:
     site = Site()
     site.fact("RingBurst", 1, on=True).run(1000).fact("RingBurst", 1, on=False).run(10_000)
