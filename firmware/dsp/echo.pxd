@@ -24,6 +24,6 @@ cdef void echo_stats(const EchoState* echo, EchoStats* stats) noexcept nogil
 cdef void echo_set_mode(EchoState* echo, int mode) noexcept nogil           # one of ECHO_...; stays until changed or reset
 cdef int echo_taps(const EchoState* echo) noexcept nogil                    # length of the impulse response in samples
 cdef int echo_export(EchoState* echo, float* taps, int most) noexcept nogil
-# writes the heard filter's impulse response and returns its length; 0: not proven yet, or `most` is too small. Its quality is EchoStats.erle_db.
+# writes the heard impulse response and returns its length; 0: not proven yet, or `most` is too small; its quality is EchoStats.erle_db
 cdef int echo_import(EchoState* echo, const float* taps, int n) noexcept nogil
 # a response exported earlier, to be heard once it has been seen to remove echo; 0, or -1: wrong length or not finite

@@ -6,7 +6,7 @@ any length up to the tail, pure delay included, and judges which of its two filt
 by comfort noise; `echo_disabler` steps aside for modems and fax. Here one hop is led through them.
 
 Tails over 16 ms use blocks of n = 512 samples at 8 kHz (1024 at 16 kHz) and partitions of 20 ms, of which 352 samples of error
-teach; shorter ones need one partition and half of that block. See docs/decisions/0008-echo-canceller.md for the choice.
+teach; shorter ones need one partition and half of that block. See docs/decisions/0009-echo-canceller.md for the choice.
 
 *Warm start*: an impulse response learned in an earlier call goes into the background filter, on trial. It is heard as soon as it
 removes echo, within a few blocks of far sound, and forgotten when it does not.
@@ -180,7 +180,10 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
     active = _take_reference(s)
     s.rest += 1
     both = active and s.disabler.off == 0 and (s.rest >= s.turn or filter_poor(s))
-    filter_predict(s, both)
+    if s.level_far > 0.0:
+        filter_predict(s, both)
+    else:                                               # nothing can come back: exactly nothing, also from a filter not trimmed yet
+        memset(s.echo_front, 0, s.seen * sizeof(float))
     sound_compare(&s.now, s.near, s.echo_front + last, s.echo_back + last, hop)
     left = s.now.left
     echo = s.now.echo

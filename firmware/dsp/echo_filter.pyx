@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Adaptive part of the line echo canceller: a partitioned frequency-domain Kalman filter and the judge over what is heard.
 
-Theory of operation. Overlap-save blocks of n samples begin every hop (10 ms). The echo path is cut into partitions of two hops, so a block has
-n - part + 1 valid results; the newest hop of them is heard, and the background learns from the newest `seen`, several hops at once:
-every captured sample teaches it four times, which shortens convergence as an affine projection does, at the price of one transform.
+Theory of operation. Overlap-save blocks of n samples begin every hop (10 ms). The echo path is cut into partitions of two hops, so a
+block has n - part + 1 valid results; the newest hop of them is heard, and the background learns from the newest `seen`, several hops
+at once: every captured sample teaches it four times, which shortens convergence as an affine projection does, at the price of one
+transform.
 
 * *Learning*: each bin of each partition is a Kalman state. `var` is the variance of its error, `noise` the power of what is not
   echo, tracked from the error averaged over three bins; it falls fast where the error is far below it, so that the gaps of near
@@ -44,11 +45,12 @@ cdef extern from "spectrum.h" nogil:
                         const float* er, const float* ei, float size, float shrink, float decay, float drift, float least, int n)
     void sound_subtract(float* to, const float* x, const float* y, int n)
 
-cdef float START_VAR = 0.5                              # of the whole path, shared by its partitions
+cdef float START_VAR = 0.25                              # of the whole path, shared by its partitions
 cdef float DECAY = 0.9995                               # of the variance per block, before drift
 cdef float DRIFT = 0.00005                              # share of |w|^2 the path may move per block
 cdef float LEAST_VAR = 1e-9
-cdef float STEP = 1.6
+cdef float STEP = 1.5
+cdef float FRESH_STEP = 1.8
 cdef float SHRINK = 0.4
 cdef float SPREAD = 3.0
 cdef float NOISE_UP = 0.4
@@ -63,6 +65,7 @@ cdef int TONAL_HZ = 560                                 # two tones have no more
 cdef float SLOWLY = 0.04
 cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
 cdef float LEAST_MOVE = 3e-5
+cdef int LOST_HOPS = 200
 cdef float TRUST = 0.02                                 # variance of an imported filter, of its power
 cdef int TRIAL_HOPS = 25                                # of far sound
 
@@ -105,7 +108,7 @@ cdef void filter_reset(EchoState* s) noexcept nogil:
     s.fresh = FRESH_HOPS
     s.peak_age = s.wheel = s.rest = 0
     s.error_front = s.error_heard = s.error_back = s.level_near = s.level_echo = s.level_far = 0.0
-    s.better = s.quick = s.worse = s.stuck = s.since_copy = s.trial = 0
+    s.better = s.quick = s.worse = s.stuck = s.since_copy = s.trial = s.lost = s.tonal = 0
     s.gained = s.moved = 0.0
     s.converged = 0
 
@@ -181,14 +184,17 @@ cdef void filter_learn(EchoState* s) noexcept nogil:
     rule.spread = 1.0 if s.fresh > 0 else SPREAD
     rule.reach = MOST_RETURN
     rule.line = 0.0
+    s.tonal += 1
     if spectrum_width(s.peak_both, <float>0.01, &most, bins) <= TONAL_HZ * s.n // s.rate:
         rule.line = <float>0.03 * most
+    else:
+        s.tonal = 0
     rule.least = s.hop
     spectrum_gains(s.inverse, s.noise, s.known, s.er, s.ei, s.peak_both, &rule, bins)
     for p in range(s.parts):
         x = s.at[p]
         spectrum_learn(s.back.re + p * bins, s.back.im + p * bins, s.var + p * bins, s.xr + x, s.xi + x, s.xp + x, s.inverse,
-                       s.er, s.ei, STEP, SHRINK * rule.share, DECAY, DRIFT, LEAST_VAR, bins)
+                       s.er, s.ei, FRESH_STEP if s.fresh > 0 else STEP, SHRINK * rule.share, DECAY, DRIFT, LEAST_VAR, bins)
     for p in range(trims):
         _trim(s, s.wheel)
         s.wheel = s.wheel + 1 if s.wheel + 1 < s.parts else 0
@@ -214,7 +220,7 @@ cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
     s.level_near += <float>0.2 * (s.now.near - s.level_near)
     if not active:
         return
-    if s.fresh > 0 and s.converged == 2:
+    if s.fresh > 0 and s.converged:
         s.fresh -= 1
     if s.converged and s.error_front > <float>1.3 * s.level_near and s.level_near > <float>4.0 * s.noise_power:
         _clear(s, &s.front)                             # worse than nothing
@@ -223,6 +229,11 @@ cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
         s.converged = 0
         s.leak = 1.0
         s.stuck = -50
+    # A filter that takes nothing away for two seconds without a pause is wrong, whatever else there is.
+    s.lost = s.lost + 1 if s.converged and s.error_front > <float>0.5 * s.level_near and s.level_near > <float>4.0 * s.noise_power else 0
+    if s.lost >= LOST_HOPS:
+        _loosen(s, 1.0, START_VAR)
+        s.lost = 0
     # More than any hybrid returns is near speech, not another path.
     if (s.converged and s.error_front > <float>0.1 * s.level_echo and s.level_echo > <float>10.0 * s.noise_power
             and s.error_front < UNKNOWN_RETURN * s.level_far):
@@ -262,7 +273,7 @@ cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
             _clear(s, &s.back)
             _spread_variance(s, START_VAR)
             s.error_back = s.error_heard
-    s.quick = s.quick + 1 if tried < (<float>0.63 if s.converged < 2 else <float>0.4 if s.fresh > 0 else <float>0.2) * left else 0
+    s.quick = s.quick + 1 if tried < (<float>0.75 if s.converged < 2 else <float>0.6 if s.fresh > 0 else <float>0.2) * left else 0
     if s.error_back < <float>0.8 * s.error_heard and tried < left and s.error_back < s.level_near and s.gained > 0.0:
         s.better += 1
         s.worse = 0
@@ -273,7 +284,7 @@ cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
     if copied or s.quick >= 2:
         copied = True
         _take_back(s, True)
-    elif (s.converged < 2 and s.since_copy >= PATIENCE_HOPS and s.moved > LEAST_MOVE * s.level_near
+    elif ((s.converged < 2 or s.tonal >= PATIENCE_HOPS) and s.since_copy >= PATIENCE_HOPS and s.moved > LEAST_MOVE * s.level_near
             and s.gained > <float>0.6 * s.moved):
         copied = True
         _take_back(s, False)

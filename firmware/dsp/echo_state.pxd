@@ -43,6 +43,7 @@ cdef struct EchoState:
     float* noise                # [bins] power of what is not echo in the background's error
     float* known                # [bins] power the background's variance explains
     float* inverse              # [bins] 1 / (explained + unexplained power)
+    int tonal                   # lessons in a row whose reference consisted of tones
     int wheel                   # partition whose taps are trimmed next
     int fresh                   # hops left in which a new path is learned with all effort
     int rest                    # hops since the background learned
@@ -73,6 +74,7 @@ cdef struct EchoState:
     int quick                   # hops in a row it won by far
     int worse                   # hops in a row it lost
     int stuck                   # hops the heard filter has been poor although the far end talks
+    int lost                    # hops in a row the heard filter took nothing away
     int since_copy
     float gained, moved
     int converged
