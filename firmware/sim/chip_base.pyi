@@ -1,0 +1,2 @@
+ILLEGAL: tuple[str, ...]
+HISTORY: tuple[str, ...]

@@ -1,0 +1,3 @@
+FXO_PARAMETERS: tuple[str, ...]
+
+def registers() -> dict[int, tuple[int, int]]: ...

@@ -1,0 +1,2 @@
+TRUNK_PARAMETERS: tuple[str, ...]
+PHONE_PARAMETERS: tuple[str, ...]
