@@ -1,0 +1,70 @@
+"""Register access over SPI: which bytes go out for one register, chip by chip of a chain (L3).
+
+Theory of operation
+-------------------
+Si3050: three bytes, control (chip number bit-reversed), address, data. Si321x: two bytes, or three behind a select byte once the chain
+was switched to daisy-chain mode. Chip select rises between the bytes, so each byte is a `transfer` of its own.
+`resync_daisy` puts chips of a chain that reset themselves (they are back in two-byte mode, at an unknown byte) into daisy-chain mode
+while their neighbours work on: the six bytes are two accesses that select nobody in three-byte mode, and in two-byte mode hold the
+write "register 0 = 0x80" at either alignment, after which the byte count of every chip is back at the start of an access.
+"""
+
+from __future__ import annotations
+
+from firmware.hal.bus import Spi
+from firmware.hal.scan import Framing, read_frames, write_frames
+
+CHIPS_PER_CHAIN = {"si3050": 16, "si321x": 1, "si321x-daisy": 8}
+DAISY_ON = (0x00, 0x80)  # two-byte write of register 0
+DAISY_RESYNC = (0x00, 0x00, 0x80, 0x00, 0x00, 0x80)
+
+
+class SpiRegisters:
+    """Registers of the chip at `position` of a chain."""
+
+    def __init__(self, spi: Spi, framing: Framing, position: int) -> None:
+        if not 0 <= position < CHIPS_PER_CHAIN[framing]:
+            raise ValueError(f"position {position} in a chain of {framing}: it has 0 to {CHIPS_PER_CHAIN[framing] - 1}")
+        self.spi = spi
+        self.framing: Framing = framing
+        self.position = position
+
+    def read(self, register: int) -> int:
+        """One register."""
+        reply = 0
+        for byte in read_frames(self.framing, self.position, register):
+            reply = self.spi.transfer([byte])[0]
+        return reply
+
+    def write(self, register: int, value: int) -> None:
+        """One register."""
+        for byte in write_frames(self.framing, self.position, register, value & 0xFF):
+            self.spi.transfer([byte])
+
+    def enter_daisy(self, *, running: bool) -> None:
+        """Switch the chain to daisy-chain mode: all chips after RESET, or (`running`) those that reset themselves."""
+        if self.framing == "si321x-daisy":
+            for byte in DAISY_RESYNC if running else DAISY_ON:
+                self.spi.transfer([byte])
+
+
+def count_si3050(spi: Spi, most: int) -> int:
+    """Chips of a Si3050 chain, by writing and reading back, until one beyond `most`; only after RESET."""
+    return _count(spi, "si3050", 34, most)
+
+
+def count_si321x(spi: Spi, framing: Framing, most: int) -> int:
+    """Chips of a Si321x chain (already in its framing), until one beyond `most`; only after RESET."""
+    return _count(spi, framing, 2, most)
+
+
+def _count(spi: Spi, framing: Framing, scratch: int, most: int) -> int:
+    """A chip is one that keeps both test values in its scratch register."""
+    limit = min(most + 1, CHIPS_PER_CHAIN[framing])
+    for position in range(limit):
+        chip = SpiRegisters(spi, framing, position)
+        for value in (0x5A, 0x00):
+            chip.write(scratch, value)
+            if chip.read(scratch) != value:
+                return position
+    return limit

@@ -1,0 +1,242 @@
+"""Health of a line chip: what is wrong, what is done about it, how often, and when to call for a person (L3).
+
+Theory of operation
+-------------------
+`Keeper` watches one port. Each `poll` looks at the chip (`check`, read-only) when a look is due and decides by a table:
+* a fault counts when it was seen `confirm` times in a row (a flipped bit is not a fault, it is counted);
+* *garbage* (all ones, all zeros, bits that cannot be) is a matter of the wire: the chip is left alone until its reads are sane again, and
+  only then looked at for what it lost; writing to a chip that cannot be read would be blind;
+* a chip that reset itself or lost its link is brought up alone, at most `attempts` times with growing pauses; then it is *out* with an
+  alarm, until `retry`;
+* a power alarm is answered by applying the feed again (ringing becomes active), at most ten times; the count falls by one every ten
+  seconds; then the line stays open and the alarm stands;
+* lost supply switches the port off at once.
+Facts for logs and alarms are `HealthEvent`s; a stand is raised once and cleared once. A time of health as long as `forget_ms` gives all
+attempts back. Ports are independent: what happens to one never touches the chip of another.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal, NamedTuple, TypeGuard
+
+import msgspec
+
+from firmware.errors import PbxError
+from firmware.hal.api import Fault, FaultKind, Feed, FxsPort, LinePort
+from firmware.hal.bus import ChipError, Clock
+
+log = logging.getLogger("branchpbx.hal")
+
+HealthState = Literal["well", "suspect", "unreadable", "recovering", "out"]
+Remedy = Literal["wait", "reinitialise", "feed", "shut", "report"]
+
+
+class Answer(NamedTuple):
+    """What a kind of fault is answered with, after how many equal looks."""
+
+    remedy: Remedy
+    confirm: int
+
+
+ANSWERS: dict[FaultKind, Answer] = {
+    "bus": Answer("wait", 3),
+    "all-ones": Answer("wait", 3),
+    "all-zeros": Answer("wait", 3),
+    "garbage": Answer("wait", 3),
+    "busy": Answer("reinitialise", 3),
+    "chip-reset": Answer("reinitialise", 2),
+    "link": Answer("reinitialise", 2),
+    "settings": Answer("reinitialise", 3),
+    "hook": Answer("reinitialise", 3),
+    "power-alarm": Answer("feed", 1),
+    "supply": Answer("shut", 2),
+    "overload": Answer("report", 1),
+}
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Numbers of the policy; times in ms."""
+
+    look_ms: int = 100
+    attempts: int = 5
+    first_pause_ms: int = 1000
+    longest_pause_ms: int = 60_000
+    forget_ms: int = 600_000
+    feeds: int = 10
+    feed_decay_ms: int = 10_000
+
+
+class HealthEvent(msgspec.Struct, frozen=True):
+    """A fact for log and alarms. `raised` false: it is over."""
+
+    at: int
+    where: str
+    kind: str
+    raised: bool
+    step: str
+    text: str
+    register: int = -1
+    read: int = -1
+    attempt: int = 0
+    final: bool = False
+    """The port is out of service until a person or a restart helps."""
+
+
+class Keeper:
+    """Keeps one port alive."""
+
+    def __init__(self, port: LinePort, clock: Clock, limits: Limits = Limits()) -> None:
+        self.port = port
+        self.state: HealthState = "well"
+        self.garbage_looks = 0
+        self.recoveries = 0
+        self._clock = clock
+        self._limits = limits
+        self._seen: tuple[FaultKind, int] = ("bus", 0)
+        self._standing: str = ""
+        self._attempts = 0
+        self._feeds = 0.0
+        self._feed_counted = clock.now()
+        self._due = clock.now()
+        self._well_since = clock.now()
+        self._pause = limits.first_pause_ms
+        self._unfinished: Fault | None = None
+        self._events: list[HealthEvent] = []
+
+    @property
+    def due(self) -> int:
+        """When `poll` wants to be called."""
+        return self._due
+
+    def poll(self) -> tuple[HealthEvent, ...]:
+        """Look if a look is due, act, and give what happened."""
+        now = self._clock.now()
+        if now >= self._due and self.state != "out":
+            self._due = now + self._limits.look_ms
+            self._judge(self.port.check(), now)
+        events, self._events = tuple(self._events), []
+        return events
+
+    def retry(self) -> None:
+        """A person says: try again."""
+        if self.state == "out":
+            self.state = "suspect"
+        self._attempts, self._feeds, self._pause = 0, 0.0, self._limits.first_pause_ms
+        self._seen = (self._seen[0], ANSWERS[self._seen[0]].confirm)
+        self._due = self._clock.now()
+
+    def _judge(self, faults: tuple[Fault, ...], now: int) -> None:
+        self._feeds = max(0.0, self._feeds - (now - self._feed_counted) / self._limits.feed_decay_ms)
+        self._feed_counted = now
+        if not faults:
+            self._be_well(now)
+            return
+        fault = faults[0]
+        self._well_since = now
+        if self._unfinished is not None and ANSWERS[fault.kind].remedy != "wait":
+            # A port that could not be brought up looks like one that lost its settings: what began it counts.
+            self._recover(self._unfinished)
+            return
+        answer = ANSWERS[fault.kind]
+        count = self._seen[1] + 1 if self._seen[0] == fault.kind else 1
+        self._seen = (fault.kind, count)
+        if answer.remedy == "wait":
+            self.garbage_looks += 1
+        if count < answer.confirm:
+            self.state = "suspect" if self.state == "well" else self.state
+            return
+        self._raise(fault)
+        if answer.remedy == "wait":
+            self.state = "unreadable"
+        elif answer.remedy == "reinitialise":
+            self._recover(fault)
+        elif answer.remedy == "feed":
+            self._feed_again(fault)
+        elif answer.remedy == "shut":
+            self._give_up(fault, "the port is switched off")
+
+    def _be_well(self, now: int) -> None:
+        self.state = "well"
+        self._seen = (self._seen[0], 0)
+        self._unfinished = None
+        if self._standing:
+            self._tell(self._standing, raised=False, step="health", text="the chip is well again")
+            self._standing = ""
+        if now - self._well_since >= self._limits.forget_ms:
+            self._attempts, self._pause = 0, self._limits.first_pause_ms
+
+    def _raise(self, fault: Fault) -> None:
+        if self._standing == fault.kind:
+            return
+        if self._standing:
+            self._tell(self._standing, raised=False, step="health", text=f"followed by {fault.kind}")
+        self._standing = fault.kind
+        self._tell(fault.kind, raised=True, step="health", text=fault.text, fault=fault)
+
+    def _recover(self, fault: Fault) -> None:
+        """Bring up this chip alone, with a limit and growing pauses."""
+        if self._attempts >= self._limits.attempts:
+            self._give_up(fault, f"{self._attempts} attempts did not help")
+            return
+        self._attempts += 1
+        self.state = "recovering"
+        self._unfinished = fault
+        try:
+            self.port.reinitialise()
+        except (PbxError, OSError) as error:
+            step = error.step if isinstance(error, ChipError) else "recovery"
+            self._tell(fault.kind, raised=True, step=step, text=str(error), fault=fault, attempt=self._attempts)
+            if self._attempts >= self._limits.attempts:
+                self._give_up(fault, f"{self._attempts} attempts did not help")
+                return
+            self._due = self._clock.now() + self._pause
+            self._pause = min(self._pause * 2, self._limits.longest_pause_ms)
+            return
+        self.recoveries += 1
+        self._unfinished = None
+        self._seen = (fault.kind, 0)
+        self._tell(
+            "recovered", raised=True, step="recovery", text=f"brought up again after: {fault.text}", fault=fault, attempt=self._attempts
+        )
+        # A chip that loses itself again and again is looked at less and less often, too.
+        self._due = self._clock.now() + self._limits.look_ms
+        self._pause = min(self._pause * 2, self._limits.longest_pause_ms)
+
+    def _feed_again(self, fault: Fault) -> None:
+        """Ringing becomes active, another feed is applied again; too often: the line stays open."""
+        port = self.port
+        if not is_feed_port(port):
+            return
+        if self._feeds + 1 > self._limits.feeds:
+            self._give_up(fault, "too many power alarms, the line stays open")
+            return
+        self._feeds += 1
+        feed = Feed.ACTIVE if port.feed == Feed.RINGING else port.feed
+        try:
+            port.clear_alarms()
+            port.drive(feed)
+        except (PbxError, OSError) as error:
+            step = error.step if isinstance(error, ChipError) else "power alarm"
+            self._tell(fault.kind, raised=True, step=step, text=str(error), fault=fault, attempt=round(self._feeds))
+
+    def _give_up(self, fault: Fault, why: str) -> None:
+        self.state = "out"
+        self.port.power_down()
+        self._tell(
+            fault.kind, raised=True, step="out of service", text=f"{fault.text}; {why}", fault=fault, attempt=self._attempts, final=True
+        )
+
+    def _tell(
+        self, kind: str, *, raised: bool, step: str, text: str, fault: Fault | None = None, attempt: int = 0, final: bool = False
+    ) -> None:  # fmt: skip
+        register, read = (fault.register, fault.read) if fault is not None else (-1, -1)
+        event = HealthEvent(self._clock.now(), str(self.port.where), kind, raised, step, text, register, read, attempt, final)
+        level = logging.ERROR if final else logging.WARNING if raised and kind != "recovered" else logging.INFO
+        log.log(level, "%s, step %r: %s: %s", event.where, step, kind, text)
+        self._events.append(event)
+
+
+def is_feed_port(port: object) -> TypeGuard[FxsPort]:
+    """True for a port that feeds a telephone."""
+    return hasattr(port, "clear_alarms")
