@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = "branchpbx"
-SHIPPED = {"msgspec"}  # what an appliance runs; all else builds, simulates or tests
+SHIPPED = {"msgspec", "python-periphery"}  # what an appliance runs; all else builds, simulates or tests
 
 
 def licences(distribution: metadata.Distribution) -> list[dict[str, Any]]:

@@ -250,6 +250,6 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
 
 
 def test_the_real_library_takes_our_arguments() -> None:
-    periphery = pytest.importorskip("periphery")
+    periphery = gpio.periphery()
     inspect.signature(periphery.CdevGPIO.__init__).bind(None, "/dev/gpiochip0", 1, "low", edge="none", inverted=False, label="x")
     inspect.signature(periphery.SPI.__init__).bind(None, "/dev/spidev0.0", 3, 2_000_000)
