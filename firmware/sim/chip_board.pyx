@@ -2,8 +2,8 @@
 """A board of simulated line chips, at C level for the world and as `ChipBoard` for Python (`chip_face` gives it the seam's four faces).
 
 Theory of operation. Up to 16 FXO chips hang on bus 0 and up to 8 FXS chips on bus 1, each bus with its own RESET and interrupt line. The
-caller moves bytes (`board_transfer`), milliseconds (`board_step`) and blocks of audio (chip_pcm). A step takes one `line_fact` per jack: the
-one put into `fxo_fact`/`fxs_fact` where the jack is marked as fed from outside, or what its own loop model says. `board_drive` tells in
+caller moves bytes (`board_transfer`), milliseconds (`board_step`) and blocks of audio (chip_pcm). A step takes one `line_fact` per jack:
+the one put into `fxo_fact`/`fxs_fact` where the jack is marked as fed from outside, or what its own loop model says. `board_drive` tells in
 the codes of world_segment.h what a chip does to its line, judged by copper, not by registers.
 Bytes let microseconds pass within the millisecond; a step never turns the clock back.
 Names: a port has parameters (chip, loop model, faults) that can be set and states that can only be read; see `set`, `get`, `state`.

@@ -1,7 +1,8 @@
 """A board of simulated line chips with the faces a driver takes: serial bus, pins, PCM clocks, clock.
 
 `SimBoard` builds a `ChipBoard` and hands out `SimSpi` (one chip-select assertion per call, like python-periphery's `SPI.transfer`),
-`SimGpio` (`read`, `write`, `poll`, `read_event`), `SimPcmClocks` and `SimClock`. Time is the board's: sleeping, polling and bytes let it pass.
+`SimGpio` (`read`, `write`, `poll`, `read_event`), `SimPcmClocks` and `SimClock`. Time is the board's:
+sleeping, polling and bytes let it pass.
 Pins: `reset-fxo`, `reset-fxs` and `relay` are outputs, `int-fxo` and `int-fxs` inputs with falling edges. RESET is low at first.
 `FxoPort` and `FxsPort` set parameters, loop and faults by name and tell states: `board.fxo[0].set(ringing=1, ring_hz=20)`.
 """

@@ -263,6 +263,10 @@ cdef void step_power(fxs_chip *c, const line_fact *fact) noexcept nogil:
             chip_history(c.room, c.index, HIS_ALARM, alarms, fact.current)
 
 
+cdef inline uint8_t bias_current(const fxs_chip *c, int setting, int balance) noexcept nogil:
+    return <uint8_t>(4 * (setting - balance)) if balance < setting < 64 and c.lfs == 0 else 0
+
+
 cdef void step_meters(fxs_chip *c, const line_fact *fact) noexcept nogil:
     cdef double volts = fact.dc_dv / 10.0, common = 1.5 * (c.reg[73] & 0x3F), current = fact.current / 10.0
     cdef int code
@@ -280,8 +284,8 @@ cdef void step_meters(fxs_chip *c, const line_fact *fact) noexcept nogil:
     c.reg[81] = <uint8_t>((common + (volts if volts > 0 else 0.0)) / 0.376)
     c.reg[84] = c.reg[85] = c.reg[86] = c.reg[87] = <uint8_t>(current / 1.25 if current < 300 else 255)
     # The bias search of the manual calibration: current flows while the setting is above the balance.
-    c.reg[88] = <uint8_t>(4 * (c.reg[98] - <int>c.p[SP_MANUAL_98]) if c.reg[98] > c.p[SP_MANUAL_98] and c.reg[98] < 64 and c.lfs == 0 else 0)
-    c.reg[89] = <uint8_t>(4 * (c.reg[99] - <int>c.p[SP_MANUAL_99]) if c.reg[99] > c.p[SP_MANUAL_99] and c.reg[99] < 64 and c.lfs == 0 else 0)
+    c.reg[88] = bias_current(c, c.reg[98], <int>c.p[SP_MANUAL_98])
+    c.reg[89] = bias_current(c, c.reg[99], <int>c.p[SP_MANUAL_99])
 
 
 cdef void step_oracle(fxs_chip *c, const line_fact *fact) noexcept nogil:

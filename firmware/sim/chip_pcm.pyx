@@ -6,8 +6,8 @@ A chip listens and speaks from its start counts on, 8 bits (A or mu) or 16 (line
 silent. Nobody speaking reads as 0. Two speakers on one bit, and a speaker with TRI = 0 whose neighbour begins on the next bit, are noted
 whenever the slot table changes.
 `pcm_playback` takes a block off the highway and gives what each chip puts on its line; `pcm_capture` takes what each line says and
-gives the highway's other direction. Between the two the caller runs its hybrids. Gains: FXO 38..41 (1 and 0.1 dB), FULL +3.2 and FULL2 +6 dB
-of line scale, mutes 15; FXS register 9 and the words 26/27. Loops: FXO PCM loop (33 b7), DDL, IDL; FXS register 8.
+gives the highway's other direction. Between the two the caller runs its hybrids. Gains: FXO 38..41 (1 and 0.1 dB), FULL +3.2 and FULL2
++6 dB of line scale, mutes 15; FXS register 9 and the words 26/27. Loops: FXO PCM loop (33 b7), DDL, IDL; FXS register 8.
 Start counts 34/35 and 2/3 belong to the direction to the highway, 36/37 and 4/5 to that from it.
 Invariant: without clocks nothing moves: lines and capture are silent.
 """
