@@ -149,7 +149,9 @@ def test_aold_makes_a_lifted_on_hook_line_active() -> None:
         assert chip.read(64) == state << 4 | 2
 
 
-@pytest.mark.parametrize(("rco", "rngx", "hertz", "peak"), [(0x7EFD, 0x0177, 20.0, 70.0), (0x7EF0, 0x0160, 20.5, 64.0), (0x7E6C, 0x01D0, 25.0, 69.0)])
+@pytest.mark.parametrize(
+    ("rco", "rngx", "hertz", "peak"), [(0x7EFD, 0x0177, 20.0, 70.0), (0x7EF0, 0x0160, 20.5, 64.0), (0x7E6C, 0x01D0, 25.0, 69.0)]
+)
 def test_ringing_has_the_frequency_and_the_voltage_of_its_words(rco: int, rngx: int, hertz: float, peak: float) -> None:
     board, chip = fxs_ready()
     chip.write(74, 0x3F)

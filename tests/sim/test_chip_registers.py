@@ -29,7 +29,7 @@ def test_values_after_reset() -> None:
 def test_fxo_masks(reg: int) -> None:
     board = powered(1, 0)
     chip = Fxo(board)
-    first, mask = chip_fxo.registers()[reg]
+    _, mask = chip_fxo.registers()[reg]
     chip.write(reg, 0xFF)
     value = chip.read(reg)
     if mask:
