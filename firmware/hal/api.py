@@ -88,6 +88,7 @@ FaultKind = Literal[
     "supply",  # FXS: the converter does not give its voltage
     "busy",  # the chip never finishes an indirect access
     "bus",  # the SPI device file fails
+    "clocks",  # PCLK or FSYNC stands still: the cause of much else
 ]
 
 
@@ -136,6 +137,10 @@ class LinePort(Protocol):
 
     def check(self) -> tuple[Fault, ...]:
         """Read the health of the chip; worst first, empty when well. Changes nothing."""
+        ...
+
+    def resync(self) -> None:
+        """Put the framing of the chain right; changes no setting of a working chip. ChipError when the bus fails."""
         ...
 
     def drive(self, code: int) -> None:

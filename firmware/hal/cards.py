@@ -106,7 +106,7 @@ class Card:
             if not self._clocks.clocks_running():
                 raise ChipError(where, "PCM clocks", expected="PCLK and FSYNC to run", remedy="start the PCM stream before the chips")
             self._reset.pulse()
-            SpiRegisters(self._spi, self.framing, 0).enter_daisy(running=False)
+            SpiRegisters(self._spi, self.framing, 0).enter_daisy()
             found = (
                 count_si3050(self._spi, len(self.ports))
                 if self.framing == "si3050"

@@ -4,19 +4,15 @@ Theory of operation
 -------------------
 Si3050: three bytes, control (chip number bit-reversed), address, data. Si321x: two bytes, or three behind a select byte once the chain
 was switched to daisy-chain mode. Chip select rises between the bytes, so each byte is a `transfer` of its own.
-`resync_daisy` puts chips of a chain that reset themselves (they are back in two-byte mode, at an unknown byte) into daisy-chain mode
-while their neighbours work on: the six bytes are two accesses that select nobody in three-byte mode, and in two-byte mode hold the
-write "register 0 = 0x80" at either alignment, after which the byte count of every chip is back at the start of an access.
+`resync` puts a chain right where chips lost count of the bytes or fell out of daisy-chain mode (`scan.resync_bytes`).
 """
 
 from __future__ import annotations
 
 from firmware.hal.bus import Spi
-from firmware.hal.scan import Framing, read_frames, write_frames
+from firmware.hal.scan import DAISY_ON, Framing, read_frames, resync_bytes, write_frames
 
 CHIPS_PER_CHAIN = {"si3050": 16, "si321x": 1, "si321x-daisy": 8}
-DAISY_ON = (0x00, 0x80)  # two-byte write of register 0
-DAISY_RESYNC = (0x00, 0x00, 0x80, 0x00, 0x00, 0x80)
 
 
 class SpiRegisters:
@@ -41,11 +37,15 @@ class SpiRegisters:
         for byte in write_frames(self.framing, self.position, register, value & 0xFF):
             self.spi.transfer([byte])
 
-    def enter_daisy(self, *, running: bool) -> None:
-        """Switch the chain to daisy-chain mode: all chips after RESET, or (`running`) those that reset themselves."""
+    def enter_daisy(self) -> None:
+        """Switch all chips of a chain to daisy-chain mode after RESET."""
         if self.framing == "si321x-daisy":
-            for byte in DAISY_RESYNC if running else DAISY_ON:
+            for byte in DAISY_ON:
                 self.spi.transfer([byte])
+
+    def resync(self) -> None:
+        """Put the chain's framing right; working chips keep all they have."""
+        self.spi.transfer(list(resync_bytes(self.framing, self.position)))
 
 
 def count_si3050(spi: Spi, most: int) -> int:

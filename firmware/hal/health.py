@@ -5,7 +5,10 @@ Theory of operation
 `Keeper` watches one port. Each `poll` looks at the chip (`check`, read-only) when a look is due and decides by a table:
 * a fault counts when it was seen `confirm` times in a row (a flipped bit is not a fault, it is counted);
 * *garbage* (all ones, all zeros, bits that cannot be) is a matter of the wire: the chip is left alone until its reads are sane again, and
-  only then looked at for what it lost; writing to a chip that cannot be read would be blind;
+  only then looked at for what it lost; writing to a chip that cannot be read would be blind. Only the framing of its chain is put right
+  now and then, because a chip that reset itself may have fallen out of the chain's mode or lost count of the bytes;
+* stopped PCM clocks are the cause of lost links and supplies: while they stand nothing is done, and when they are back the chips get
+  `grace_ms`; what is wrong after that is brought up, not shut;
 * a chip that reset itself or lost its link is brought up alone, at most `attempts` times with growing pauses; then it is *out* with an
   alarm, until `retry`;
 * a power alarm is answered by applying the feed again (ringing becomes active), at most ten times; the count falls by one every ten
@@ -40,19 +43,23 @@ class Answer(NamedTuple):
 
 
 ANSWERS: dict[FaultKind, Answer] = {
+    "clocks": Answer("wait", 1),
     "bus": Answer("wait", 3),
     "all-ones": Answer("wait", 3),
     "all-zeros": Answer("wait", 3),
     "garbage": Answer("wait", 3),
     "busy": Answer("reinitialise", 3),
-    "chip-reset": Answer("reinitialise", 2),
-    "link": Answer("reinitialise", 2),
+    "chip-reset": Answer("reinitialise", 3),
+    "link": Answer("reinitialise", 3),
     "settings": Answer("reinitialise", 3),
     "hook": Answer("reinitialise", 3),
     "power-alarm": Answer("feed", 1),
     "supply": Answer("shut", 2),
     "overload": Answer("report", 1),
 }
+
+
+MIXED_LOOKS = 6  # looks in a row that are bad in changing ways (a chip out of step with the bus) are as good as confirmed
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -65,6 +72,7 @@ class Limits(msgspec.Struct, frozen=True):
     forget_ms: int = 600_000
     feeds: int = 10
     feed_decay_ms: int = 10_000
+    grace_ms: int = 500
 
 
 class HealthEvent(msgspec.Struct, frozen=True):
@@ -93,7 +101,8 @@ class Keeper:
         self.recoveries = 0
         self._clock = clock
         self._limits = limits
-        self._seen: tuple[FaultKind, int] = ("bus", 0)
+        self._seen: tuple[Remedy, int] = ("wait", 0)
+        self._bad_looks = 0
         self._standing: str = ""
         self._attempts = 0
         self._feeds = 0.0
@@ -102,6 +111,10 @@ class Keeper:
         self._well_since = clock.now()
         self._pause = limits.first_pause_ms
         self._unfinished: Fault | None = None
+        self._clocks_stood = False
+        self._grace_until = 0
+        self._resync_at = 0
+        self._resync_pause = limits.first_pause_ms
         self._events: list[HealthEvent] = []
 
     @property
@@ -123,7 +136,7 @@ class Keeper:
         if self.state == "out":
             self.state = "suspect"
         self._attempts, self._feeds, self._pause = 0, 0.0, self._limits.first_pause_ms
-        self._seen = (self._seen[0], ANSWERS[self._seen[0]].confirm)
+        self._seen = (self._seen[0], max(answer.confirm for answer in ANSWERS.values()))
         self._due = self._clock.now()
 
     def _judge(self, faults: tuple[Fault, ...], now: int) -> None:
@@ -134,21 +147,25 @@ class Keeper:
             return
         fault = faults[0]
         self._well_since = now
-        if self._unfinished is not None and ANSWERS[fault.kind].remedy != "wait":
-            # A port that could not be brought up looks like one that lost its settings: what began it counts.
-            self._recover(self._unfinished)
+        if fault.kind == "clocks":
+            self._clocks_stood, self._grace_until = True, now + self._limits.grace_ms
+        elif now < self._grace_until:
             return
         answer = ANSWERS[fault.kind]
-        count = self._seen[1] + 1 if self._seen[0] == fault.kind else 1
-        self._seen = (fault.kind, count)
+        if answer.remedy != "wait" and (self._unfinished is not None or (self._clocks_stood and answer.remedy in ("shut", "feed"))):
+            # A port that could not be brought up looks like one that lost its settings: what began it counts.
+            answer, fault = Answer("reinitialise", 1), self._unfinished or fault
+        count = self._seen[1] + 1 if self._seen[0] == answer.remedy else 1
+        self._seen = (answer.remedy, count)
         if answer.remedy == "wait":
             self.garbage_looks += 1
-        if count < answer.confirm:
+        self._bad_looks += 1
+        if count < answer.confirm and self._bad_looks < MIXED_LOOKS:
             self.state = "suspect" if self.state == "well" else self.state
             return
         self._raise(fault)
         if answer.remedy == "wait":
-            self.state = "unreadable"
+            self._wait(fault, now)
         elif answer.remedy == "reinitialise":
             self._recover(fault)
         elif answer.remedy == "feed":
@@ -156,10 +173,26 @@ class Keeper:
         elif answer.remedy == "shut":
             self._give_up(fault, "the port is switched off")
 
+    def _wait(self, fault: Fault, now: int) -> None:
+        """The wire: put the framing right, at once and then less and less often."""
+        if self.state != "unreadable":
+            self._resync_at, self._resync_pause = now, self._limits.first_pause_ms
+        self.state = "unreadable"
+        if fault.kind == "clocks" or now < self._resync_at:
+            return
+        self._resync_at = now + self._resync_pause
+        self._resync_pause = min(self._resync_pause * 2, self._limits.longest_pause_ms)
+        try:
+            self.port.resync()
+        except (PbxError, OSError) as error:
+            log.info("%s: framing could not be put right: %s", self.port.where, error)
+
     def _be_well(self, now: int) -> None:
         self.state = "well"
-        self._seen = (self._seen[0], 0)
+        self._seen = ("wait", 0)
+        self._bad_looks = 0
         self._unfinished = None
+        self._clocks_stood = False
         if self._standing:
             self._tell(self._standing, raised=False, step="health", text="the chip is well again")
             self._standing = ""
@@ -195,7 +228,8 @@ class Keeper:
             return
         self.recoveries += 1
         self._unfinished = None
-        self._seen = (fault.kind, 0)
+        self._seen = ("reinitialise", 0)
+        self._bad_looks = 0
         self._tell(
             "recovered", raised=True, step="recovery", text=f"brought up again after: {fault.text}", fault=fault, attempt=self._attempts
         )

@@ -23,6 +23,8 @@ from firmware.hal import si3050_registers as fxo
 from firmware.hal.api import Feed, Hook
 
 Framing = Literal["si3050", "si321x", "si321x-daisy"]
+DAISY_ON = (0x00, 0x80)  # two-byte write of register 0, one chip select per byte, after RESET
+DAISY_RESYNC = (0x00, 0x00, 0x80, 0x00, 0x00, 0x80)
 FILLER = 0xFF  # sent while a reply is clocked in
 
 
@@ -157,6 +159,18 @@ def write_frames(framing: Framing, position: int, register: int, value: int) -> 
     if framing == "si321x":
         return (register, value)
     return (1 << position, register, value)
+
+
+def resync_bytes(framing: Framing, position: int) -> tuple[int, ...]:
+    """Bytes of ONE chip-select assertion that put the byte count of all chips of a chain right and change no setting of a working chip.
+
+    A whole access under one chip select starts all chips at its first byte: a harmless read. In a daisy chain a chip that reset itself is
+    back in two-byte mode, too: the six bytes are two accesses that select nobody in three-byte mode, and in two-byte mode hold the write
+    "register 0 = 0x80" at either alignment, after which every chip is at the start of an access.
+    """
+    if framing == "si321x-daisy":
+        return DAISY_RESYNC
+    return read_frames(framing, position, 11 if framing == "si3050" else 0)
 
 
 def level_of(level: Level, value: int) -> int:

@@ -80,7 +80,8 @@ class Si3050:
         self.where = where
         self.slot = slot
         self.line_side = ""
-        self._bench = Bench(SpiRegisters(spi, "si3050", position), where, clock, r.NAMES)
+        self._chip = SpiRegisters(spi, "si3050", position)
+        self._bench = Bench(self._chip, where, clock, r.NAMES)
         self._clock = clock
         self._clocks = clocks
         self._pcm = pcm
@@ -120,6 +121,7 @@ class Si3050:
 
     def reinitialise(self) -> None:
         """Bring up this chip alone: a soft reset does not touch its neighbours on the chain."""
+        self.resync()
         self.bring_up()
         if any(self._hybrid):
             self.set_hybrid(self._hybrid)
@@ -264,10 +266,17 @@ class Si3050:
 
     def check(self) -> tuple[Fault, ...]:
         """Look at the chip once; worst fault first. Never raises, never writes."""
+        if not self._clocks.clocks_running():
+            return (Fault("clocks", "the clocks of the PCM bus stand still", expected="PCLK and FSYNC to run"),)
         try:
             return self._faults(self._look())
         except OSError as error:
             return (Fault("bus", f"the SPI bus fails: {error}"),)
+
+    def resync(self) -> None:
+        """Put the framing of the chain right."""
+        with self._bench.step("chain"):
+            self._chip.resync()
 
     def _look(self) -> dict[int, int]:
         return {register: self._bench.read(register) for register in HEALTH}

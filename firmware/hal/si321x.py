@@ -115,7 +115,7 @@ class Si321x:
     def reinitialise(self) -> None:
         """Bring up this chip alone after it lost its settings: back into its chain, then with the calibration that is known."""
         with self._bench.step("chain"):
-            self._chip.enter_daisy(running=True)
+            self._chip.resync()
         self._start(warm=True)
         if self._muted:
             self._bench.write(r.AUDIO, self._muted)
@@ -229,10 +229,17 @@ class Si321x:
 
     def check(self) -> tuple[Fault, ...]:
         """Look at the chip once; worst fault first. Never raises, never writes."""
+        if not self._power.clocks.clocks_running():
+            return (Fault("clocks", "the clocks of the PCM bus stand still", expected="PCLK and FSYNC to run"),)
         try:
             return self._faults(self._look())
         except OSError as error:
             return (Fault("bus", f"the SPI bus fails: {error}"),)
+
+    def resync(self) -> None:
+        """Put the framing of the chain right."""
+        with self._bench.step("chain"):
+            self._chip.resync()
 
     def _look(self) -> dict[int, int]:
         return {register: self._bench.read(register) for register in HEALTH}

@@ -41,7 +41,7 @@ class PowerUp:
     ) -> None:  # fmt: skip
         self._bench = bench
         self._indirect = indirect
-        self._clocks = clocks
+        self.clocks = clocks
         self._linefeed = linefeed
         self._identity = -1
         self.calibration = calibration if calibration is not None and len(calibration) == len(RESULTS) else None
@@ -49,7 +49,7 @@ class PowerUp:
     def require_clocks(self) -> None:
         """Step: the clocks of the PCM bus run."""
         with self._bench.step("PCM clocks"):
-            if not self._clocks.clocks_running():
+            if not self.clocks.clocks_running():
                 raise self._bench.error(expected="PCLK and FSYNC to run", remedy=CLOCK_REMEDY)
 
     def is_identity(self, value: int) -> bool:

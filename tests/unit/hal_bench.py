@@ -112,13 +112,21 @@ class Chain:
         self.pending: list[int] = []
         self.force: int | None = None
         self.broken = False
+        self.single_bytes = 0
 
     def transfer(self, data: list[int]) -> list[int]:
         if self.broken:
             raise OSError(5, "Input/output error")
-        assert len(data) == 1, "chip select rises between the bytes of an access"
-        reply = self.byte(data[0])
-        return [reply if self.force is None else self.force]
+        if len(data) > 1:
+            self.restart()
+        else:
+            self.single_bytes += 1
+        replies = [self.byte(value) for value in data]
+        return [reply if self.force is None else self.force for reply in replies]
+
+    def restart(self) -> None:
+        """A longer chip select starts an access with its first byte."""
+        self.pending = []
 
     def byte(self, value: int) -> int:
         raise NotImplementedError

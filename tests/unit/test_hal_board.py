@@ -14,7 +14,7 @@ from firmware.errors import ConfigError, HardwareError
 from firmware.hal import gpio
 from firmware.hal.board import load_board
 from firmware.hal.cards import Card, PortSettings
-from firmware.hal.framing import DAISY_RESYNC
+from firmware.hal.scan import DAISY_RESYNC
 from tests.unit.hal_bench import Chain321x, Chain3050, Chip321x, Clocks, Line, Time, chip_3050
 
 BOARD = b"""

@@ -43,7 +43,7 @@ def test_two_byte_and_daisy_chain_accesses() -> None:
     assert bus.finished()
     bus = Script([(0x00, 0xFF), (0x80, 0xFF), (0x04, 0xFF), (0x80 | 68, 0xFF), (0xFF, 0x03), (0x04, 0xFF), (64, 0xFF), (1, 0xFF)])
     third = SpiRegisters(bus, "si321x-daisy", 2)
-    third.enter_daisy(running=False)
+    third.enter_daisy()
     assert third.read(68) == 0x03
     third.write(64, 1)
     assert bus.finished()
@@ -55,7 +55,7 @@ def test_two_byte_and_daisy_chain_accesses() -> None:
 
 def test_chips_of_a_daisy_chain_are_counted() -> None:
     chain = Chain321x([Chip321x() for _ in range(4)])
-    SpiRegisters(chain, "si321x-daisy", 0).enter_daisy(running=False)
+    SpiRegisters(chain, "si321x-daisy", 0).enter_daisy()
     assert count_si321x(chain, "si321x-daisy", 4) == 4
     assert count_si321x(chain, "si321x-daisy", 3) == 4
 
@@ -65,12 +65,12 @@ def test_a_chip_that_reset_itself_joins_its_chain_again_while_others_work(stray:
     chips = [Chip321x() for _ in range(3)]
     chain = Chain321x(chips)
     registers = [SpiRegisters(chain, "si321x-daisy", position) for position in range(3)]
-    registers[0].enter_daisy(running=False)
+    registers[0].enter_daisy()
     chips[1].reset()
     chain.bytes[1] = [0x44] * stray  # wherever it is within an access
     for chip in chips:
         chip.writes.clear()
-    registers[1].enter_daisy(running=True)
+    registers[1].resync()
     for position, chip in enumerate(registers):
         chip.write(2, 0x10 + position)
         assert chip.read(2) == 0x10 + position
