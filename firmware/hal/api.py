@@ -167,6 +167,14 @@ class LinePort(Protocol):
         """Return what the PCM bus sends, for the slot test of the factory."""
         ...
 
+    def interrupts(self, on: bool) -> None:
+        """Let events pull the INT line (factory test; in operation registers are polled)."""
+        ...
+
+    def take_interrupts(self) -> int:
+        """Bits of the events since the last call, and clear them."""
+        ...
+
     def power_down(self) -> None:
         """Leave the line: on hook or open, converter off. Never raises."""
         ...

@@ -17,8 +17,9 @@ import msgspec
 
 from firmware.config.board import Board, ChipChain
 from firmware.errors import HardwareError
+from firmware.hal import si321x_registers, si3050_registers
 from firmware.hal.api import Fault, FxoPort, FxsPort, PortKind, Ringing
-from firmware.hal.bus import ChipError, Clock, Gpio, PcmClocks, Spi, Where
+from firmware.hal.bus import ChipError, Clock, Gpio, PcmClocks, Registers, Spi, Where
 from firmware.hal.framing import SpiRegisters, count_si321x, count_si3050
 from firmware.hal.gpio import ResetLine
 from firmware.hal.scan import PLANS, Framing, ScanPlan
@@ -125,6 +126,14 @@ class Card:
         except OSError as error:
             remedy = f"{self.chain.spi} failed ({error}); check device file, rights and wiring"
             raise ChipError(where, "chain count", expected="an SPI transfer", remedy=remedy) from error
+
+    def registers(self, jack: str) -> Registers:
+        """Bare registers of a jack's chip, for the factory test."""
+        return SpiRegisters(self._spi, self.framing, self.chain.jacks.index(jack))
+
+    def reset_values(self) -> Mapping[int, int]:
+        """What registers of this chain's chips hold after RESET."""
+        return si3050_registers.RESET_VALUES if self.framing == "si3050" else si321x_registers.RESET_VALUES
 
     def attach(self) -> dict[str, tuple[Fault, ...]]:
         """Take over running ports without a write; ports that cannot be taken are in `faults`."""

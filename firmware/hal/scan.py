@@ -173,6 +173,30 @@ def resync_bytes(framing: Framing, position: int) -> tuple[int, ...]:
     return read_frames(framing, position, 11 if framing == "si3050" else 0)
 
 
+def facts_of(plan: ScanPlan, values: dict[int, int]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The slow reference of what a scanner makes of one scan: faults (in order, once each) and facts.
+
+    Facts are 0 or 1 for bits, microvolts or microamperes for levels; a scan with garbage has none. Registers that were not read in this
+    scan are left out of `values` and say nothing.
+    """
+    faults = []
+    for guard in plan.guards:
+        if guard.register not in values or guard.fault in faults:
+            continue
+        if guard.unless is not None:
+            register, mask, value = guard.unless
+            if register in values and values[register] & mask == value:
+                continue
+        bits = values[guard.register] & guard.mask
+        if (not bits) if guard.some else bits != guard.value:
+            faults.append(guard.fault)
+    if "garbage" in faults:
+        return ("garbage",), {}
+    facts = {bit.fact: int(bool(values[bit.register] & bit.mask)) for bit in plan.bits if bit.register in values}
+    facts.update({level.fact: level_of(level, values[level.register]) for level in plan.levels if level.register in values})
+    return tuple(faults), facts
+
+
 def level_of(level: Level, value: int) -> int:
     """Microvolts or microamperes of a register's value."""
     if level.coding == "signed8":

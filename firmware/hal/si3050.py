@@ -425,11 +425,11 @@ class Si3050:
             self._bench.change(r.DAA_3, (3 if on else 1) << 5, r.OFF_HOOK_COUNTER)
             self._bench.change(r.INTERNATIONAL_2, r.NO_AUTO_CALIBRATION if on else 0, r.NO_AUTO_CALIBRATION)
 
-    def interrupts(self, mask: int) -> None:
-        """Let events of register 4 pull the INT line (0: none). A hint only: registers are polled anyway."""
+    def interrupts(self, on: bool) -> None:
+        """Let ringing, a lost line and changed polarity pull the INT line. A hint only: registers are polled anyway."""
         with self._bench.step("interrupts"):
-            self._bench.verified(r.INTERRUPT_MASK, mask)
-            self._bench.change(r.CONTROL_2, 0x80 if mask else 0x00, 0x80)
+            self._bench.verified(r.INTERRUPT_MASK, r.EVENTS if on else 0)
+            self._bench.change(r.CONTROL_2, r.INTERRUPT_ENABLE if on else 0, r.INTERRUPT_ENABLE)
 
     def take_interrupts(self) -> int:
         """Events since the last call; they are cleared by writing their bits as 0."""

@@ -45,6 +45,8 @@ NAMES: dict[int, str] = {
 RESET_VALUES: dict[int, int] = {1: 0x00, 2: 0x03, 5: 0x00, 6: 0x10, 16: 0x00, 17: 0x00, 22: 0x96, 23: 0x2D, 24: 0x19, 31: 0x20}
 
 SOFT_RESET = 0x80  # reg 1
+INTERRUPT_ENABLE = 0x80  # reg 2
+EVENTS = 0x80 | 0x20 | 0x08 | 0x01  # regs 3 and 4: ringing, isolation link, drop-out, polarity
 # reg 5
 RING_NEGATIVE, RING_POSITIVE, ON_HOOK_MONITOR, RING_LATCHED, OFF_HOOK = 0x40, 0x20, 0x08, 0x04, 0x01
 NEVER_SET_5 = 0x92  # b7, b4, b1 read 0

@@ -359,6 +359,23 @@ class Si321x:
             expected=f"{feed.value} in the bits 6..4", remedy="the line does not follow: a short, a power alarm (register 19) or no supply",
         )  # fmt: skip
 
+    def interrupts(self, on: bool) -> None:
+        """Let power alarms, hook changes and finished indirect accesses pull the INT line. A hint only: registers are polled anyway."""
+        with self._bench.step("interrupts"):
+            for register, value in zip(r.INTERRUPT_ENABLES[1:], (0xFF, r.INDIRECT_DONE), strict=True):
+                self._bench.verified(register, value if on else 0)
+
+    def take_interrupts(self) -> int:
+        """Events of registers 19 (low byte) and 20 since the last call; they are cleared by writing their bits as 1."""
+        events = 0
+        with self._bench.step("interrupts"):
+            for shift, register in enumerate(r.INTERRUPTS[1:]):
+                value = self._bench.read(register)
+                events |= value << 8 * shift
+                if value:
+                    self._bench.write(register, value)
+        return events
+
     def clear_alarms(self) -> None:
         """Forget latched alarms (bits are cleared by writing 1)."""
         with self._bench.step("clear alarms"):

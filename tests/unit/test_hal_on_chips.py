@@ -11,6 +11,7 @@ from firmware.hal.api import Feed, FxoPort, FxsPort, Hook, Ringing
 from firmware.hal.bus import ChipError
 from firmware.hal.cards import Card, PortSettings
 from firmware.hal.health import Keeper, Limits
+from firmware.hal.scan import ScanPlan, facts_of, read_frames
 from firmware.hal.si321x import Si321x
 from firmware.hal.si3050 import Si3050
 from firmware.sim.chip_face import SimBoard
@@ -390,3 +391,123 @@ def test_power_alarms_open_one_port_alone() -> None:
     assert not bench.sim.fxs[0].state["powered"]
     assert bench.fxs.ports["2"].check() == ()
     assert bench.sim.fxs[1].state["lfs"] == 1
+
+
+def test_chips_that_lost_count_of_the_bytes_are_put_in_step() -> None:
+    bench = powered()
+    for name, port, chip in (("fxo", bench.trunk, bench.sim.fxo[0]), ("fxs", bench.phone, bench.sim.fxs[0])):
+        keeper = Keeper(port, bench.sim.clock)
+        bench.sim.spi[name].set(slip_next=1)
+        bench.keep(keeper, 6000)
+        assert keeper.state == "well", name
+        assert chip.state["drive"] == (0 if name == "fxo" else 1)
+
+
+def test_a_hook_that_reads_back_wrong_is_a_fault_of_the_drive() -> None:
+    bench = powered(fxs=False)
+    bench.sim.fxo[0].set(fault_hook=1)
+    with pytest.raises(ChipError, match="off-hook") as failure:
+        bench.trunk.drive(Hook.OFF_HOOK)
+    assert failure.value.register == 5
+
+
+# --- factory and scanner ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [3210, 3215])
+def test_tables_of_reset_values_are_what_chips_hold_after_reset(family: int) -> None:
+    bench = powered(family=family, fxo=False, fxs=False)
+    for card in (bench.fxo, bench.fxs):
+        card.probe()
+        registers = card.registers("1")
+        held = {register: registers.read(register) for register in card.reset_values()}
+        assert held == dict(card.reset_values())
+
+
+def test_interrupt_lines_fall_and_are_released() -> None:
+    bench = powered()
+    trunk_line, phone_line = bench.sim.gpio["int-fxo"], bench.sim.gpio["int-fxs"]
+    bench.trunk.interrupts(True)
+    bench.phone.interrupts(True)
+    bench.trunk.take_interrupts()
+    bench.phone.take_interrupts()
+    assert trunk_line.read()
+    assert phone_line.read()
+    for line in (trunk_line, phone_line):
+        while line.poll(0):
+            line.read_event()
+    bench.sim.fxo[0].set(ringing=1, ring_hz=25, ring_volts=75)
+    bench.sim.fxs[0].set(lifted=1)
+    assert trunk_line.poll(1)
+    assert phone_line.poll(1)
+    assert bench.phone.take_interrupts() & 0x02
+    assert phone_line.read()
+    bench.sim.fxo[0].set(ringing=0)
+    bench.rest(100)
+    assert bench.trunk.take_interrupts() & 0x80
+    assert trunk_line.read()
+    assert bench.sim.illegal == []
+
+
+def scan(bench: Bench, card: Card, position: int) -> tuple[tuple[str, ...], dict[str, int]]:
+    """All registers of a plan, by the bytes of the table alone."""
+    plan: ScanPlan = card.plan
+    values = {}
+    for poll in plan.polls:
+        reply = 0
+        for byte in read_frames(card.framing, position, poll.register):
+            reply = bench.sim.spi[card.chain.spi].transfer([byte])[0]
+        values[poll.register] = reply
+    return facts_of(plan, values)
+
+
+def test_the_scan_table_alone_gives_the_facts_of_the_line() -> None:
+    bench = powered()
+    faults, facts = scan(bench, bench.fxo, 0)
+    assert faults == ()
+    assert facts["volts"] == pytest.approx(48e6, abs=5e6)
+    assert (facts["off_hook"], facts["ring_positive"], facts["drop_out"]) == (0, 0, 0)
+    bench.trunk.drive(Hook.OFF_HOOK)
+    bench.rest(500)
+    faults, facts = scan(bench, bench.fxo, 0)
+    assert (faults, facts["off_hook"]) == ((), 1)
+    assert facts["milliamps"] == pytest.approx(bench.sim.fxo[0].state["milliamps"] * 1000, abs=3000)
+    bench.sim.fxo[0].set(opened=1)
+    bench.rest(20)
+    assert scan(bench, bench.fxo, 0)[1].get("drop_out", 1) == 1
+    assert scan(bench, bench.fxo, 1)[1]["off_hook"] == 0
+
+
+def test_the_scan_table_alone_gives_the_facts_of_the_loop() -> None:
+    bench = powered()
+    faults, facts = scan(bench, bench.fxs, 0)
+    assert (faults, facts["closed"], facts["ring_trip"]) == ((), 0, 0)
+    assert facts["volts"] == pytest.approx(48e6, abs=4e6)
+    bench.sim.fxs[0].set(lifted=1)
+    bench.rest(100)
+    faults, facts = scan(bench, bench.fxs, 0)
+    assert (faults, facts["closed"]) == ((), 1)
+    assert facts["milliamps"] == pytest.approx(20_000, abs=2500)
+    assert scan(bench, bench.fxs, 1)[1]["closed"] == 0
+
+
+@pytest.mark.parametrize("wire", ["all_ff", "all_00"])
+def test_the_scan_table_takes_no_fact_from_a_dead_wire(wire: str) -> None:
+    bench = powered()
+    for name, card in (("fxo", bench.fxo), ("fxs", bench.fxs)):
+        bench.sim.spi[name].set(**{wire: 1})
+        assert scan(bench, card, 0) == (("garbage",), {})
+
+
+def test_the_scan_table_sees_resets_links_and_alarms() -> None:
+    bench = powered()
+    bench.sim.fxo[0].self_reset()
+    assert "chip-reset" in scan(bench, bench.fxo, 0)[0] or scan(bench, bench.fxo, 0)[0] == ("garbage",)
+    bench.sim.fxo[1].set(fault_link=1)
+    bench.rest(200)
+    assert scan(bench, bench.fxo, 1)[0] == ("link",)
+    bench.sim.fxs[0].self_reset()
+    assert "chip-reset" in scan(bench, bench.fxs, 0)[0]
+    bench.sim.fxs[1].set(fault_alarm=1)
+    bench.rest(200)
+    assert "power-alarm" in scan(bench, bench.fxs, 1)[0]

@@ -269,7 +269,8 @@ def test_measures_volts_with_the_sign_of_polarity(raw: int, volts: float) -> Non
 
 def test_interrupts_are_cleared_by_writing_zero() -> None:
     driver, chip, _, _ = running()
-    driver.interrupts(0x80)
+    driver.interrupts(True)
+    assert (chip.registers[3], chip.registers[2]) == (0xA9, 0x83)
     chip.registers[4] = 0x81
     chip.writes.clear()
     assert driver.take_interrupts() == 0x81
