@@ -21,7 +21,8 @@ ctypedef struct fxo_chip:
     bint mine
     # system side
     int soft_left, link_ms
-    bint link, latched, dead        # latched: clocks were lost, needs init; dead: powered down with PDN, needs RESET
+    int latched                     # 1: clocks were lost, 2: RESET was released without any; both need an init
+    bint link, dead                 # dead: powered down with PDN, needs RESET
     # line side
     bint closed, audio, dropped, overload, opd
     int hook_ms, settle_left, fall_left, back_left, dropped_ms

@@ -7,7 +7,7 @@ with b5 = 0 or b4 = 1 is no control byte: it is noted and skipped, which is how 
 `MASK` holds the writable bits, `FIRST` the values after reset. Bits outside the mask keep their value and are noted when set, as are
 writes to read-only and unknown registers. Register 4 and the flags of 17 and 44 clear by writing 0. Soft reset takes its time, and so
 does the link; while clocks are missing there is no link, and after such a loss the link returns only after SR, RESET or a cycle of PDL
-(`relock_alone` 1 lifts that). Settings of the line side are held by the system side and take effect when the link is up.
+(`relock_alone` 1 lifts that); a RESET released without clocks needs SR or RESET with them. Settings of the line side are held by the system side and take effect when the link is up.
 Invariant: the copper is changed only by chip_fxo_line, once per millisecond.
 """
 
@@ -91,7 +91,8 @@ cdef void fxo_reset(fxo_chip *c) noexcept nogil:
     c.link_ms = 0
     if c.link:
         chip_history(c.room, c.index, HIS_LINK, 0, 0)
-    c.link = c.latched = c.dead = c.overload = c.opd = False
+    c.latched = 0
+    c.link = c.dead = c.overload = c.opd = False
     c.rdt_left = c.gap = c.confirm = c.since_valid = c.delay_left = 0
     c.valid = c.validated = c.hybrid_on = False
 
@@ -113,7 +114,7 @@ cdef void fxo_pin(fxo_chip *c, bint low) noexcept nogil:
     chip_history(c.room, c.index, HIS_RESET, low, 0)
     if not low and not c.room.clocks:
         chip_illegal(c.room, c.index, ILL_NO_CLOCKS, -1, -1)
-        c.latched = True
+        c.latched = 2
 
 
 cdef int fxo_read(fxo_chip *c, int reg) noexcept nogil:
@@ -169,7 +170,7 @@ cdef void fxo_write(fxo_chip *c, int reg, int value) noexcept nogil:
         chip_illegal(c.room, c.index, ILL_RESERVED, reg, value)
     c.reg[reg] = <uint8_t>value
     if reg == 1 and value & 0x80:
-        k = c.latched and not c.room.clocks
+        k = 0 if c.room.clocks else c.latched
         fxo_reset(c)
         c.latched = k
         c.soft_left = <int>c.p[XP_SOFT_RESET_MS]
@@ -177,10 +178,9 @@ cdef void fxo_write(fxo_chip *c, int reg, int value) noexcept nogil:
         if value & 1 and not old & 1:
             if not c.link:
                 chip_illegal(c.room, c.index, ILL_NO_LINK, reg, value)
-            c.rdt_left = 0
     elif reg == 6:
-        if old & 0x10 and not value & 0x10 and c.room.clocks:
-            c.latched = False
+        if old & 0x10 and not value & 0x10 and c.room.clocks and c.latched == 1:
+            c.latched = 0
         if value & 0x08:
             c.dead = True
     elif reg == 17:

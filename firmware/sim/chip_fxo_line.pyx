@@ -82,7 +82,7 @@ cdef inline void link_down(fxo_chip *c) noexcept nogil:
 cdef void step_link(fxo_chip *c) noexcept nogil:
     cdef bint may = c.room.clocks and not c.dead and c.soft_left == 0 and not c.reg[6] & 0x10
     if not c.room.clocks and (c.link or c.link_ms > 0) and c.p[XP_RELOCK_ALONE] == 0:
-        c.latched = True
+        c.latched = 1 if c.latched == 0 else c.latched
     if not may or c.latched or c.p[XP_FAULT_LINK] != 0:
         link_down(c)
         return

@@ -212,8 +212,11 @@ def test_reset_restores_the_defaults_of_its_own_chain_only() -> None:
 def test_reset_without_clocks_is_noted_and_keeps_the_link_down_until_another_reset() -> None:
     board = SimBoard(1, 0)
     board.gpio["reset-fxo"].write(True)
-    board.pcm.start()
     chip = Fxo(board)
+    chip.write(1, 0x80)                                     # too early to help
+    board.step(100)
+    board.pcm.start()
+    chip.write(6, 0)
     board.step(500)
     assert kinds(board) == {"reset-released-without-clocks"}
     assert chip.read(11) >> 4 == 0

@@ -117,6 +117,13 @@ def test_live_bits_of_register_5_may_be_written_back() -> None:
     assert kinds(board) == {"reserved-bits"}
 
 
+def test_the_flags_of_register_17_cannot_be_set() -> None:
+    board = powered(1, 0)
+    chip = Fxo(board)
+    chip.write(17, 0xFF)
+    assert chip.read(17) == 0xFC
+
+
 def test_the_threshold_flag_latches_until_zero_is_written() -> None:
     board, chip = fxo_ready()
     chip.write(43, 60)
