@@ -13,7 +13,8 @@ from firmware.dsp.agc cimport agc_init
 from firmware.dsp.answer_tone cimport answer_init
 from firmware.dsp.cid cimport cid_rx_init
 from firmware.dsp.detect cimport detect_reset
-from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_mute_init, dtmf_gen_init
+from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_gen_init
+from firmware.dsp.dtmf_mute cimport dtmf_mute_init
 from firmware.dsp.echo cimport ECHO_BYPASS, ECHO_NORMAL, echo_reset, echo_set_mode
 from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init

@@ -17,7 +17,8 @@ from libc.string cimport memcpy, memset
 from firmware.dsp.abi cimport *
 from firmware.dsp.answer_tone cimport AnswerHit, answer_frame
 from firmware.dsp.cid cimport CID_ALERT, CID_MESSAGE, cid_rx_feed
-from firmware.dsp.dtmf cimport DTMF_END, DTMF_START, DtmfHit, dtmf_det_feed, dtmf_det_init, dtmf_mute_init
+from firmware.dsp.dtmf cimport DTMF_END, DTMF_START, DtmfHit, dtmf_det_feed, dtmf_det_init
+from firmware.dsp.dtmf_mute cimport dtmf_mute_init
 from firmware.dsp.emit cimport emit, emit_from, tick_ms
 from firmware.dsp.fsk cimport fsk_rx_feed
 from firmware.dsp.gauge cimport own_power

@@ -59,16 +59,7 @@ cdef struct DtmfDet:
     int rival                       # another pair seen meanwhile, and for how many frames
     int rival_frames
 
-cdef struct DtmfMute:
-    int ramp                        # samples of a whole ramp
-    int patience                    # samples of a tone after which it must close
-    int at                          # position in the ramp: 0 open, ramp = silent
-    int closing
-    int digit                       # there was one at the end of the last block
-    int cuts                        # times it began to close
-
 cdef int dtmf_det_init(DtmfDet* det, int rate) noexcept nogil
 cdef int dtmf_det_feed(DtmfDet* det, const short* samples, int n, DtmfHit* out, int max_hits) noexcept nogil
-cdef int dtmf_mute_init(DtmfMute* mute, int rate) noexcept nogil
-# Runs after dtmf_det_feed, on the same samples.
-cdef void dtmf_mute_process(DtmfMute* mute, DtmfDet* det, short* samples, int n) noexcept nogil
+# Could the run in hand become a digit?
+cdef bint dtmf_det_plausible(const DtmfDet* det) noexcept nogil

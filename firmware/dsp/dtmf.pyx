@@ -17,16 +17,13 @@ A run is judged as a whole, from its sixth to its twelfth frame (a run that is n
 * Both tones begin at once: two or three frames before the run there was less than 5 % of each. This refuses most of music, where a
   harmonic of the last note goes on below the new one, and nearly all vowels.
 * Nothing begins with them below 400 Hz: voices and chords bring a fundamental; dial tone and hum were there before.
-The last three are not asked of a digit that follows another without a pause. In noise (no more than what was there before) the limits of
+The last three are not asked of a digit that follows another without a pause, nor, from 70 ms on, of two tones within 0.5 % of their
+frequencies that hold still within 1.5 % over 50 ms: a key pressed while somebody speaks, or where a voice breaks off. In noise (no more than what was there before) the limits of
 onset and steadiness widen by its share.
 
 A digit is reported when its run is approved, and again when it ends: after 25 ms without it or when another pair has taken over for
 two frames, so breaks of 10 ms are bridged and pauses of 40 ms separate digits. A run of three good frames whose onset,
 low sound and frequencies look like one is `tentative`.
-
-Muting (`dtmf_mute_process`) works on the block that the detector has just seen, so it adds no delay. It closes as late as the
-limit allows: when the tone would otherwise be 15 ms old at the start of the next block. By then three to five frames are there to
-be judged, with wider limits than at the end, which is why speech is cut so rarely. With blocks of whole frames up to 30 ms less than 20 ms of a tone pass, ramp of 2.5 ms included.
 
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes; decisions hang on sums in fixed
 order and on series of our own, not on libm.
@@ -39,7 +36,16 @@ from libc.string cimport memcpy, memset
 
 from firmware.dsp.dtmf_send import DtmfGenerator, DtmfPlan
 
-cdef extern from "dtmf_kernels.h" nogil:
+cdef extern from "dtmf_frame.h" nogil:
+    ctypedef struct DtmfTables:
+        float wave[16][20]
+        float turn[16]
+        float low_leak[8]
+    ctypedef struct DtmfPair:
+        float purity
+        float tone[2]
+        float re[2]
+        float im[2]
     ctypedef struct DtmfFit:
         double energy
         double residual
@@ -56,7 +62,10 @@ cdef extern from "dtmf_kernels.h" nogil:
     double dtmf_high_pass_gain(double w)
     float dtmf_low_energy(const float* x)
     void dtmf_correlate(const float* x, const float (*wave)[20], float* z)
-    void dtmf_join(const float* before, const float* now, const float* turn, float* strength)
+    double dtmf_radians(int tone)
+    void dtmf_fill_tables(DtmfTables* t)
+    void dtmf_fit_pair(const DtmfTables* t, const float* z, float power, int pair, DtmfPair* fit)
+    int dtmf_pick(const DtmfTables* t, const float* before, const float* now)
     void dtmf_fit_two(const float* x, int n, const double* w, DtmfFit* fit)
 
 cdef enum:
@@ -69,8 +78,9 @@ cdef enum:
     JUDGED_FRAMES = 10
     LAST_CHANCE = 12
     END_FRAMES = 5
+    LATE_FIRST = 14
+    LATE_LAST = 22
 
-cdef double PI = 3.141592653589793
 cdef double POWER_0DBM0 = 22750.0 * 22750.0 / 2.0
 cdef float FLOOR = <float>(22750.0 * 22750.0 / 2.0 * 2.0e-5)    # -47 dBm0, both tones
 cdef double LOUD = 22750.0 * 22750.0 / 2.0 * 0.3        # -5 dBm0, both tones: codecs clip
@@ -79,9 +89,20 @@ cdef float FRAME_LESS = 0.11                            # a frame may be that mu
 cdef float FRAME_TWIST = 60.0                           # 18 dB: a frame may be worse than the whole
 cdef double NORMAL_TWIST = 12.6                         # +11 dB as a power ratio
 cdef double REVERSE_TWIST = 0.105                       # -9.8 dB
+cdef double LATE_OFF = 0.005                            # of the frequency
+cdef double LATE_RESIDUAL = 0.08                        # of the power: babble 12 dB below leaves 0.06
+cdef double LATE_SLOPE = 0.015
+cdef double LATE_TWIST = 4.0                            # 6 dB as a power ratio
 cdef float FULL = 0.7                                   # a first frame weaker than this was not filled by the tone
 
-include "dtmf_frame.pxi"
+cdef const char* KEYS = "123A456B789C*0#D"
+cdef DtmfTables tables
+
+dtmf_fill_tables(&tables)
+
+
+cdef bint _is_good(const DtmfDet* det, const DtmfPair* fit) noexcept nogil:
+    return fit.purity >= det.purity - FRAME_LESS and fit.tone[0] < FRAME_TWIST * fit.tone[1] and fit.tone[1] < FRAME_TWIST * fit.tone[0]
 
 
 cdef int dtmf_det_init(DtmfDet* det, int rate) noexcept nogil:
@@ -93,7 +114,7 @@ cdef int dtmf_det_init(DtmfDet* det, int rate) noexcept nogil:
     det.pair = -1
     det.purity = PURITY
     for f in range(8):
-        det.gain[f] = <float>dtmf_high_pass_gain(2.0 * PI * FREQ[f] / 8000.0)
+        det.gain[f] = <float>dtmf_high_pass_gain(dtmf_radians(f))
     return 0
 
 
@@ -111,7 +132,7 @@ cdef void _clear_run(DtmfDet* det) noexcept nogil:
     det.digit = 0
 
 
-cdef void _add(DtmfDet* det, DtmfFrame* frame, const Fit* fit) noexcept nogil:
+cdef void _add(DtmfDet* det, DtmfFrame* frame, const DtmfPair* fit) noexcept nogil:
     """One more good frame of the run."""
     cdef int i
     for i in range(2):
@@ -130,7 +151,7 @@ cdef float _share(float part, float whole) noexcept nogil:
     return <float>1.0 if part >= whole else part / whole
 
 
-cdef void _begin_run(DtmfDet* det, int pair, unsigned int at, const Fit* fit) noexcept nogil:
+cdef void _begin_run(DtmfDet* det, int pair, unsigned int at, const DtmfPair* fit) noexcept nogil:
     """A run starts with the frame `at`. If it goes on after a break of 10 ms or a click, what was known of its beginning stays."""
     cdef DtmfFrame* frame = &det.frame[at & LAST]
     cdef bint known = det.known and det.pair == pair
@@ -155,7 +176,7 @@ cdef void _look_back(DtmfDet* det) noexcept nogil:
     cdef unsigned int first = det.at - det.run + 1
     cdef int i, k
     cdef DtmfFrame* frame
-    cdef Fit fit
+    cdef DtmfPair fit
     det.known = 1
     det.background = det.low_before = det.colour = 0.0
     for k in range(2, 10):
@@ -166,13 +187,13 @@ cdef void _look_back(DtmfDet* det) noexcept nogil:
             det.background += <float>0.25 * frame.power
             det.colour += <float>0.25 * kernel_dot(frame.x, frame.x + 1, FRAME - 4) / (FRAME - 4)
         if k < 4:
-            _fit(frame, det.pair, &fit)                 # zero if the frame was below the floor
+            dtmf_fit_pair(&tables, frame.z, frame.power, det.pair, &fit)  # zero if the frame was below the floor
             for i in range(2):
                 if k == 2 or fit.tone[i] < det.onset[i]:
                     det.onset[i] = fit.tone[i]
 
 
-cdef void _track(DtmfDet* det, unsigned int first, int n, double* w) noexcept nogil:
+cdef void _track(const DtmfDet* det, unsigned int first, int n, double* w) noexcept nogil:
     """Frequencies of both tones, radians per sample, from how far they turn over n frames."""
     cdef int i, k, f
     cdef double re, im
@@ -186,7 +207,7 @@ cdef void _track(DtmfDet* det, unsigned int first, int n, double* w) noexcept no
             b = &det.frame[(first + k) & LAST]
             re += b.re[i] * a.re[i] + b.im[i] * a.im[i]
             im += b.re[i] * a.im[i] - b.im[i] * a.re[i]
-        w[i] = 2.0 * PI * FREQ[f] / 8000.0 + dtmf_angle(im * turn[f] - re * turn[8 + f], re * turn[f] + im * turn[8 + f]) / FRAME
+        w[i] = dtmf_radians(f) + dtmf_angle(im * tables.turn[f] - re * tables.turn[8 + f], re * tables.turn[f] + im * tables.turn[8 + f]) / FRAME
 
 
 cdef bint _is_promising(DtmfDet* det) noexcept nogil:
@@ -213,12 +234,12 @@ cdef bint _is_promising(DtmfDet* det) noexcept nogil:
     _track(det, first, n, w)
     for i in range(2):
         k = 4 + (det.pair & 3) if i else det.pair >> 2
-        if w[i] > 1.026 * 2.0 * PI / 8000.0 * FREQ[k] or w[i] < 0.974 * 2.0 * PI / 8000.0 * FREQ[k]:
+        if w[i] > 1.026 * dtmf_radians(k) or w[i] < 0.974 * dtmf_radians(k):
             return False
     return True
 
 
-cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
+cdef bint _judge(const DtmfDet* det, bint final) noexcept nogil:
     """Is the run a digit (`final`), or could it become one?"""
     cdef int n = det.run if det.run < CONFIRM_FRAMES else CONFIRM_FRAMES
     cdef int i, k
@@ -235,7 +256,7 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
     _track(det, first, n, w)
     for i in range(2):
         k = 4 + (det.pair & 3) if i else det.pair >> 2
-        off = w[i] / (2.0 * PI * FREQ[k] / 8000.0) - 1.0
+        off = w[i] / dtmf_radians(k) - 1.0
         if off > 0.03 or off < -0.03:
             return False
     for k in range(n):
@@ -255,12 +276,12 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
         return False
     for i in range(2):
         k = 4 + (det.pair & 3) if i else det.pair >> 2
-        off = w[i] / (2.0 * PI * FREQ[k] / 8000.0) - 1.0
+        off = w[i] / dtmf_radians(k) - 1.0
         if off < 0.0:
             off = -off
         if off > (0.0205 + 0.008 * residual if final else 0.022 + 0.027 * residual):
             return False
-        low -= low_leak[k] * fit.power[i] / det.gain[k]
+        low -= tables.low_leak[k] * fit.power[i] / det.gain[k]
     if not det.follows:
         if residual > (0.02 if not final else 0.012 if det.run < CONFIRM_FRAMES + 2 else 0.03) + (0.02 if loudest > LOUD else 0.0) + known:
             return False
@@ -278,6 +299,33 @@ cdef bint _judge(DtmfDet* det, bint final) noexcept nogil:
         share = (residual if det.follows or residual < known else known) * power / fit.power[i]
         off = fit.slope[i] if fit.slope[i] >= 0.0 else -fit.slope[i]
         if off > (0.06 + 0.7 * sqrt(share) if final else 0.4 + 0.9 * sqrt(share)):
+            return False
+    return True
+
+
+cdef bint _is_long_and_pure(DtmfDet* det) noexcept nogil:
+    """A run of 70 ms that nobody could hold but a key, whatever there was before it and sounds with it."""
+    cdef int i, k, f
+    cdef float x[400]
+    cdef double w[2]
+    cdef double off
+    cdef unsigned int first = det.at - JUDGED_FRAMES + 1
+    cdef DtmfFit fit
+    _track(det, first, JUDGED_FRAMES, w)
+    for i in range(2):
+        f = 4 + (det.pair & 3) if i else det.pair >> 2
+        off = w[i] / dtmf_radians(f) - 1.0
+        if off > LATE_OFF or off < -LATE_OFF:
+            return False
+    for k in range(JUDGED_FRAMES):
+        memcpy(x + FRAME * k, det.frame[(first + k) & LAST].x, FRAME * sizeof(float))
+    dtmf_fit_two(x, JUDGED_FRAMES * FRAME, w, &fit)
+    if fit.residual > LATE_RESIDUAL * fit.energy or fit.power[0] > LATE_TWIST * fit.power[1] or fit.power[1] > LATE_TWIST * fit.power[0]:
+        return False
+    for i in range(2):
+        if det.known and det.onset[i] > 0.6 * fit.power[i]:
+            return False                                # it was there before: a melody
+        if fit.slope[i] > LATE_SLOPE or fit.slope[i] < -LATE_SLOPE:
             return False
     return True
 
@@ -307,7 +355,7 @@ cdef void _declare(DtmfDet* det) noexcept nogil:
             det.power[i] += det.frame[(det.at - k) & LAST].tone[i]
 
 
-cdef int _go_on(DtmfDet* det, DtmfFrame* now, const DtmfFrame* before, const Fit* fit) noexcept nogil:
+cdef int _go_on(DtmfDet* det, DtmfFrame* now, const DtmfFrame* before, const DtmfPair* fit) noexcept nogil:
     """A good frame of the pair there is already; returns whether it is one of the run."""
     cdef float both = fit.tone[0] + fit.tone[1], last = before.tone[0] + before.tone[1]
     det.rival_frames = 0
@@ -325,10 +373,10 @@ cdef int _go_on(DtmfDet* det, DtmfFrame* now, const DtmfFrame* before, const Fit
     return 1
 
 
-cdef int _take_over(DtmfDet* det, int pair, const Fit* fit, int offset, DtmfHit* hit, int room) noexcept nogil:
+cdef int _take_over(DtmfDet* det, int pair, const DtmfPair* fit, int offset, DtmfHit* hit, int room) noexcept nogil:
     """A good frame of another pair begins a run and ends what there was; returns hits written."""
     cdef DtmfFrame* before = &det.frame[(det.at - 1) & LAST]
-    cdef Fit earlier
+    cdef DtmfPair earlier
     cdef int hits = 0
     cdef bint follows = det.digit != 0 and det.bad < 3
     if det.digit and room > 0:
@@ -337,7 +385,7 @@ cdef int _take_over(DtmfDet* det, int pair, const Fit* fit, int offset, DtmfHit*
         hits = 1
     _begin_run(det, pair, det.at, fit)
     if before.power > FLOOR:                            # the first frame of a tone cannot pick its pair alone: look again
-        _fit(before, pair, &earlier)
+        dtmf_fit_pair(&tables, before.z, before.power, pair, &earlier)
         if _is_good(det, &earlier) and earlier.tone[0] + earlier.tone[1] > FULL * (fit.tone[0] + fit.tone[1]):
             _begin_run(det, pair, det.at - 1, &earlier)
             _add(det, &det.frame[det.at & LAST], fit)
@@ -349,14 +397,14 @@ cdef int _frame(DtmfDet* det, DtmfHit* out, int room, int offset) noexcept nogil
     """Judges the frame just complete; returns hits written."""
     cdef DtmfFrame* now = &det.frame[det.at & LAST]
     cdef DtmfFrame* before = &det.frame[(det.at - 1) & LAST]
-    cdef Fit fit, other
+    cdef DtmfPair fit, other
     cdef int hits = 0, pair
     cdef bint good = False
     if now.power > FLOOR:
-        pair = _pick(before, now)
-        _fit(now, pair, &fit)
+        pair = dtmf_pick(&tables, before.z, now.z)
+        dtmf_fit_pair(&tables, now.z, now.power, pair, &fit)
         if det.pair >= 0 and pair != det.pair:
-            _fit(now, det.pair, &other)
+            dtmf_fit_pair(&tables, now.z, now.power, det.pair, &other)
             if other.purity >= fit.purity:              # a pick between neighbours can err, the better fit does not
                 pair = det.pair
                 fit = other
@@ -386,6 +434,12 @@ cdef int _frame(DtmfDet* det, DtmfHit* out, int room, int offset) noexcept nogil
             _look_back(det)
         if det.run > LAST_CHANCE:
             det.tentative = 0
+            if LATE_FIRST <= det.run <= LATE_LAST and _is_long_and_pure(det):
+                det.tentative = 1
+                _declare(det)
+                if hits < room:
+                    _hit(det, DTMF_START, offset, 0, out + hits)
+                    hits += 1
         elif det.joined + det.run >= CONFIRM_FRAMES and _judge(det, det.joined == 0):
             det.tentative = 1
             _declare(det)
@@ -428,7 +482,7 @@ cdef int dtmf_det_feed(DtmfDet* det, const short* samples, int n, DtmfHit* out, 
         frame.power = kernel_energy(frame.x, FRAME) / FRAME
         frame.low = dtmf_low_energy(raw) / FRAME
         if frame.power > FLOOR:
-            dtmf_correlate(frame.x, wave, frame.z)
+            dtmf_correlate(frame.x, tables.wave, frame.z)
         else:
             memset(frame.z, 0, sizeof(frame.z))
         hits += _frame(det, out + hits, max_hits - hits, at)
@@ -436,37 +490,8 @@ cdef int dtmf_det_feed(DtmfDet* det, const short* samples, int n, DtmfHit* out, 
     return hits
 
 
-cdef int dtmf_mute_init(DtmfMute* mute, int rate) noexcept nogil:
-    memset(mute, 0, sizeof(DtmfMute))
-    if rate != 8000 and rate != 16000:
-        return -1
-    mute.ramp = rate // 400                             # 2.5 ms
-    mute.patience = rate * 15 // 1000                   # 20 ms less the ramp and 2.5 ms that the onset may be misjudged by
-    return 0
-
-
-cdef void dtmf_mute_process(DtmfMute* mute, DtmfDet* det, short* samples, int n) noexcept nogil:
-    cdef int i
-    cdef float gain
-    cdef bint close = det.tentative or det.digit
-    if close and not mute.closing:
-        # Else the next block will do.
-        close = det.digit != 0 or det.age > mute.patience and det.bad == 0 and det.run >= TENTATIVE_FRAMES and _judge(det, False)
-        if close:
-            mute.cuts += 1
-    if not close and mute.digit:
-        close = True                                    # the tone's last part may be in this block
-    mute.digit = det.digit
-    mute.closing = close
-    if not close and mute.at == 0:
-        return
-    for i in range(n):
-        if close and mute.at < mute.ramp:
-            mute.at += 1
-        elif not close and mute.at > 0:
-            mute.at -= 1
-        gain = <float>(mute.ramp - mute.at) / mute.ramp
-        samples[i] = kernel_round(samples[i] * (gain * gain * (<float>3.0 - <float>2.0 * gain)))
+cdef bint dtmf_det_plausible(const DtmfDet* det) noexcept nogil:
+    return det.bad == 0 and det.run >= TENTATIVE_FRAMES and _judge(det, False)
 
 
 class DtmfEvent(NamedTuple):
@@ -535,39 +560,3 @@ cdef class DtmfDetector:
     def tentative(self) -> bool:
         """True while a possible digit is present: from 15 to 20 ms after its start, and while it is reported."""
         return self.det.tentative != 0
-
-
-cdef class DtmfMuter:
-    """Silences DTMF in what goes to the far side: at most 20 ms of a digit pass, given blocks of 5 to 30 ms."""
-
-    cdef DtmfDet det
-    cdef DtmfMute mute
-
-    def __init__(self, sample_rate=8000):
-        if dtmf_det_init(&self.det, sample_rate) < 0 or dtmf_mute_init(&self.mute, sample_rate) < 0:
-            raise ValueError(f"sample rate {sample_rate} is not supported: use 8000 or 16000")
-
-    def process(self, samples, int block=80) -> bytes:
-        """Listen to one block after the other and return them with digits silenced. Raises ValueError for odd bytes."""
-        cdef bytearray out = bytearray(samples)
-        cdef int n = <int>(len(out) // 2), at = 0, step
-        cdef DtmfHit hits[4]
-        cdef short[::1] view
-        if len(out) & 1:
-            raise ValueError(f"samples are 16-bit, but {len(out)} bytes were given: pass an even number of bytes")
-        if block < 1:
-            raise ValueError(f"a block of {block} samples is not possible: give 1 or more")
-        if n:
-            view = memoryview(out).cast("h")
-            with nogil:
-                while at < n:
-                    step = block if n - at > block else n - at
-                    dtmf_det_feed(&self.det, &view[at], step, hits, 4)
-                    dtmf_mute_process(&self.mute, &self.det, &view[at], step)
-                    at += step
-        return bytes(out)
-
-    @property
-    def cuts(self) -> int:
-        """How many times it began to silence the sound."""
-        return self.mute.cuts

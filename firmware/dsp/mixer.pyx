@@ -23,7 +23,8 @@ from firmware.dsp.abi cimport *
 from firmware.dsp.activity cimport frame_power
 from firmware.dsp.agc cimport agc_run
 from firmware.dsp.detect cimport detect_block
-from firmware.dsp.dtmf cimport dtmf_gen_fill, dtmf_gen_init, dtmf_mute_process
+from firmware.dsp.dtmf cimport dtmf_gen_fill, dtmf_gen_init
+from firmware.dsp.dtmf_mute cimport dtmf_mute_process
 from firmware.dsp.echo cimport echo_process
 from firmware.dsp.emit cimport emit, emit_lossy, tick_ms
 from firmware.dsp.gauge cimport echo_power, gauge_block

@@ -10,7 +10,8 @@ from firmware.dsp.agc cimport Agc
 from firmware.dsp.codec cimport Codec
 from firmware.dsp.answer_tone cimport AnswerTones
 from firmware.dsp.cid cimport CidReceivers
-from firmware.dsp.dtmf cimport DtmfDet, DtmfGen, DtmfMute
+from firmware.dsp.dtmf cimport DtmfDet, DtmfGen
+from firmware.dsp.dtmf_mute cimport DtmfMute
 from firmware.dsp.echo cimport EchoState
 from firmware.dsp.echo_score cimport EchoScorer
 from firmware.dsp.fsk cimport FskTx

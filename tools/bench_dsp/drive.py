@@ -200,7 +200,7 @@ def own_blocks() -> dict[str, Block]:
         "answer-tone": Block(one(lambda: dsp("answer_tone.AnswerToneDetector")(8000).feed), "far"),
         "alerting-tone": Block(one(lambda: dsp("cas.CasDetector")(8000).feed), "far"),
         "tone-learner": Block(one(lambda: dsp("learner.ToneLearner")(8000).feed), "busy"),
-        "dtmf-mute": Block(one(lambda: dsp("dtmf.DtmfMuter")(8000).process), "far"),
+        "dtmf-mute": Block(one(lambda: dsp("dtmf_mute.DtmfMuter")(8000).process), "far"),
         "vad": Block(one(lambda: dsp("vad.VoiceActivity")(8000).feed), "far"),
         "echo-score": Block(lambda: dsp("echo_score.EchoScore")(8000).feed, "far", "echo"),
         "jitter": Block(jitter, "far"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from firmware.dsp.dtmf import DtmfDetector, DtmfMuter
+from firmware.dsp.dtmf import DtmfDetector
+from firmware.dsp.dtmf_mute import DtmfMuter
 from tests.dsp.corpus import minute
 
 from . import peers
