@@ -45,7 +45,7 @@ cdef extern from "spectrum.h" nogil:
                         const float* er, const float* ei, float size, float shrink, float decay, float drift, float least, int n)
     void sound_subtract(float* to, const float* x, const float* y, int n)
 
-cdef float START_VAR = 0.25                              # of the whole path, shared by its partitions
+cdef float START_VAR = 0.18                             # of the whole path, shared by its partitions
 cdef float DECAY = 0.9995                               # of the variance per block, before drift
 cdef float DRIFT = 0.00005                              # share of |w|^2 the path may move per block
 cdef float LEAST_VAR = 1e-9
@@ -62,6 +62,8 @@ cdef float ENOUGH = 0.001                               # of the echo: 30 dB
 cdef float UNKNOWN_RETURN = 0.075                       # of the reference's power, before there is a filter: 11 dB of hybrid loss
 cdef float MOST_RETURN = 0.5                            # of the reference's power, in any bin
 cdef int TONAL_HZ = 560                                 # two tones have no more within 20 dB of the strongest bin
+cdef float ADDED = 0.2                                  # echo estimate over captured power, when the filter is worse than none
+cdef float LINE = 0.006                                 # of the strongest bin; of a reference of few tones, bins below teach nothing
 cdef float SLOWLY = 0.04
 cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
 cdef float LEAST_MOVE = 3e-5
@@ -186,7 +188,7 @@ cdef void filter_learn(EchoState* s) noexcept nogil:
     rule.line = 0.0
     s.tonal += 1
     if spectrum_width(s.peak_both, <float>0.01, &most, bins) <= TONAL_HZ * s.n // s.rate:
-        rule.line = <float>0.03 * most
+        rule.line = LINE * most
     else:
         s.tonal = 0
     rule.least = s.hop
@@ -222,7 +224,10 @@ cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
         return
     if s.fresh > 0 and s.converged:
         s.fresh -= 1
-    if s.converged and s.error_front > <float>1.3 * s.level_near and s.level_near > <float>4.0 * s.noise_power:
+    # A filter of another path adds its estimate to what is captured. Near speech that happens to be opposed to a small echo looks the
+    # same for some hops, but there the estimate is too small to be the cause.
+    if (s.converged and s.error_front > <float>1.3 * s.level_near and s.level_echo > ADDED * s.level_near
+            and s.level_near > <float>4.0 * s.noise_power):
         _clear(s, &s.front)                             # worse than nothing
         _loosen(s, 0.5, <float>0.2 * START_VAR)
         s.error_front = s.error_heard = s.level_near
