@@ -131,6 +131,10 @@ class LinePort(Protocol):
         """The same for a chip that lost its settings while its neighbours work: touches this chip only, keeps what was calibrated."""
         ...
 
+    def restore(self) -> None:
+        """Write the settings again, without reset and without disturbing a call; ChipError when they do not stay."""
+        ...
+
     def attach(self) -> tuple[Fault, ...]:
         """Read-only check that the port is alive and configured (else ChipError). Returns settings that differ but do no harm."""
         ...

@@ -9,8 +9,8 @@ Theory of operation
   now and then, because a chip that reset itself may have fallen out of the chain's mode or lost count of the bytes;
 * stopped PCM clocks are the cause of lost links and supplies: while they stand nothing is done, and when they are back the chips get
   `grace_ms`; what is wrong after that is brought up, not shut;
-* a chip that reset itself or lost its link is brought up alone, at most `attempts` times with growing pauses; then it is *out* with an
-  alarm, until `retry`;
+* settings that changed are written again, which no call hears; a chip that reset itself or lost its link is brought up alone. Both at
+  most `attempts` times with growing pauses; then the port is *out* with an alarm, until `retry`;
 * a power alarm is answered by applying the feed again (ringing becomes active), at most ten times; the count falls by one every ten
   seconds; then the line stays open and the alarm stands;
 * lost supply switches the port off at once.
@@ -21,6 +21,7 @@ attempts back. Ports are independent: what happens to one never touches the chip
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeGuard
 
 import msgspec
@@ -32,7 +33,7 @@ from firmware.hal.bus import ChipError, Clock
 log = logging.getLogger("branchpbx.hal")
 
 HealthState = Literal["well", "suspect", "unreadable", "recovering", "out"]
-Remedy = Literal["wait", "reinitialise", "feed", "shut", "report"]
+Remedy = Literal["wait", "rewrite", "reinitialise", "feed", "shut", "report"]
 
 
 class Answer(NamedTuple):
@@ -51,7 +52,7 @@ ANSWERS: dict[FaultKind, Answer] = {
     "busy": Answer("reinitialise", 3),
     "chip-reset": Answer("reinitialise", 3),
     "link": Answer("reinitialise", 3),
-    "settings": Answer("reinitialise", 3),
+    "settings": Answer("rewrite", 3),
     "hook": Answer("reinitialise", 3),
     "power-alarm": Answer("feed", 1),
     "supply": Answer("shut", 2),
@@ -166,8 +167,10 @@ class Keeper:
         self._raise(fault)
         if answer.remedy == "wait":
             self._wait(fault, now)
+        elif answer.remedy == "rewrite":
+            self._recover(fault, self.port.restore)
         elif answer.remedy == "reinitialise":
-            self._recover(fault)
+            self._recover(fault, self.port.reinitialise)
         elif answer.remedy == "feed":
             self._feed_again(fault)
         elif answer.remedy == "shut":
@@ -207,8 +210,8 @@ class Keeper:
         self._standing = fault.kind
         self._tell(fault.kind, raised=True, step="health", text=fault.text, fault=fault)
 
-    def _recover(self, fault: Fault) -> None:
-        """Bring up this chip alone, with a limit and growing pauses."""
+    def _recover(self, fault: Fault, remedy: Callable[[], None]) -> None:
+        """Bring up this chip alone or write its settings again, with a limit and growing pauses."""
         if self._attempts >= self._limits.attempts:
             self._give_up(fault, f"{self._attempts} attempts did not help")
             return
@@ -216,7 +219,7 @@ class Keeper:
         self.state = "recovering"
         self._unfinished = fault
         try:
-            self.port.reinitialise()
+            remedy()
         except (PbxError, OSError) as error:
             step = error.step if isinstance(error, ChipError) else "recovery"
             self._tell(fault.kind, raised=True, step=step, text=str(error), fault=fault, attempt=self._attempts)

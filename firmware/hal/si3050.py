@@ -33,6 +33,7 @@ log = logging.getLogger("branchpbx.hal")
 SOFT_RESET_MS = 100
 LINK_LIMIT_MS = 2000
 HOOK_LIMIT_MS = 100
+AUDITED_AT_ONCE = 4  # settings compared at each look
 AUTO_CALIBRATION_MS = 256
 RESISTOR_CALIBRATION_MS = 17
 RING_LOWEST_HZ, RING_HIGHEST_HZ = 15, 68
@@ -46,8 +47,6 @@ HEALTH = (
     r.LINE_REVISION,
     r.INTERNATIONAL_4,
     r.PCM_MODE,
-    r.TX_START_LOW,
-    r.RX_START_LOW,
 )
 CLOCK_REMEDY = "start the PCM stream of the sound device before the chips; without clocks they have neither PLL nor isolation link"
 
@@ -94,6 +93,7 @@ class Si3050:
         self._gains = (0.0, 0.0)
         self._muted = 0
         self._hybrid: tuple[int, ...] = (0,) * r.HYBRID_TAPS
+        self._audited = 0
 
     @property
     def settle_ms(self) -> int:
@@ -123,10 +123,23 @@ class Si3050:
         """Bring up this chip alone: a soft reset does not touch its neighbours on the chain."""
         self.resync()
         self.bring_up()
-        if any(self._hybrid):
-            self.set_hybrid(self._hybrid)
-        if self._muted:
-            self._bench.write(r.MUTE, self._muted)
+        self.restore()
+
+    def restore(self) -> None:
+        """Write all settings but the hook again."""
+        with self._bench.step("settings"):
+            for register, value in self._settings():
+                self._bench.verified(register, value)
+
+    def _settings(self) -> tuple[tuple[int, int], ...]:
+        """Every register that holds a setting."""
+        return (
+            (r.PCM_MODE, self._pcm_mode()), *self._slot_registers(), *self._country_registers(), *self._ring_registers(),
+            *self._gain_registers(), (r.MUTE, self._muted), *self._hybrid_registers(),
+        )  # fmt: skip
+
+    def _hybrid_registers(self) -> tuple[tuple[int, int], ...]:
+        return tuple((r.HYBRID_FIRST + tap, value & 0xFF) for tap, value in enumerate(self._hybrid))
 
     def _require_clocks(self) -> None:
         with self._bench.step("PCM clocks"):
@@ -313,13 +326,18 @@ class Si3050:
                     "overload", "too much current or voltage on the line", r.INTERNATIONAL_4, seen[r.INTERNATIONAL_4], "bits 2 and 0 clear"
                 )
             )
-        wanted = {**dict(self._slot_registers()), r.PCM_MODE: self._pcm_mode()}
-        found += [
-            self._settled(register, seen[register], wanted[register])
-            for register in HEALTH
-            if wanted.get(register, seen[register]) != seen[register]
-        ]
-        return tuple(found)
+        return tuple(found) if found else self._audit()
+
+    def _audit(self) -> tuple[Fault, ...]:
+        """A few settings at each look, in turn; one that differs is looked at until it is right again."""
+        settings = self._settings()
+        for _ in range(AUDITED_AT_ONCE):
+            register, value = settings[self._audited % len(settings)]
+            read = self._bench.read(register)
+            if read != value:
+                return (self._settled(register, read, value),)
+            self._audited += 1
+        return ()
 
     def _lost(self, seen: dict[int, int]) -> Fault:
         """Which register shows that the chip forgot its settings."""
@@ -355,6 +373,9 @@ class Si3050:
         off_hook = code == Hook.OFF_HOOK
         bench = self._bench
         with bench.step("off-hook" if off_hook else "on-hook"):
+            if off_hook:
+                remedy = "the isolation link is down: the hook cannot be moved; bring the port up again"
+                bench.expect(r.LINE_STATUS, r.FRAME_LOCK, mask=r.FRAME_LOCK, remedy=remedy)
             self._carry_out(SI3050.drives[code])
             self._off_hook = off_hook
             bench.wait(
@@ -415,8 +436,8 @@ class Si3050:
             raise LocalProtocolError(f"{self.where}: the hybrid has {r.HYBRID_TAPS} coefficients of -128 to 127, not {list(coefficients)}")
         self._hybrid = tuple(coefficients)
         with self._bench.step("hybrid"):
-            for tap, value in enumerate(coefficients):
-                self._bench.verified(r.HYBRID_FIRST + tap, value & 0xFF)
+            for register, value in self._hybrid_registers():
+                self._bench.verified(register, value)
 
     def fast_hook(self, on: bool) -> None:
         """8 ms off-hook counter and no automatic calibration while on; the last full calibration goes on to hold."""

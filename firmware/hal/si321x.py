@@ -26,7 +26,7 @@ from firmware.hal.bus import Bench, Clock, PcmClocks, Spi, Where, hex8, sign_mag
 from firmware.hal.countries import fxs_country
 from firmware.hal.framing import SpiRegisters
 from firmware.hal.si321x_indirect import Indirect
-from firmware.hal.si321x_power import PowerUp
+from firmware.hal.si321x_power import POWER_SETTINGS, PowerUp
 
 log = logging.getLogger("branchpbx.hal")
 
@@ -34,9 +34,12 @@ HEADROOM_V = 7.5
 BATTERY_NORMAL, BATTERY_HIGH = 0x32, 0x3F  # register 74: 75 V, 94.5 V
 FEED_LIMIT_MS = 50
 LOOP_DEBOUNCE_STEPS = 4  # 5 ms: dial pulses are measured
+BATTERY_SETTINGS = ((r.OPEN_VOLTAGE, 0x20), (r.COMMON_VOLTAGE, 0x02), (r.LOW_BATTERY, 0x10))  # 48 V, 3 V, 24 V
+SETTING_MASKS = {r.SPI_MODE: 0xC0, r.PCM_MODE: 0x7F}  # what of a register is a setting
+AUDITED_AT_ONCE = 4  # settings compared at each look
 REVERSED_FEEDS = (Feed.REVERSED, Feed.REVERSED_TX)
 HEALTH = (
-    r.SPI_MODE, r.PCM_MODE, r.TX_START_LOW, r.RX_START_LOW, r.LOOPBACK, r.POWER_DOWN, r.ALARMS, r.INDIRECT_STATUS, r.LINEFEED, r.DETECTORS,
+    r.SPI_MODE, r.PCM_MODE, r.LOOPBACK, r.POWER_DOWN, r.ALARMS, r.INDIRECT_STATUS, r.LINEFEED, r.DETECTORS,
     r.BATTERY_1,
 )  # fmt: skip
 
@@ -78,7 +81,7 @@ class Si321x:
         self._chip = SpiRegisters(spi, "si321x-daisy" if daisy else "si321x", position)
         self._bench = Bench(self._chip, where, clock, r.NAMES)
         self._indirect = Indirect(self._bench)
-        self._power = PowerUp(self._bench, self._indirect, clocks, linefeed, calibration)
+        self._power = PowerUp(self._bench, self._indirect, clocks, linefeed, calibration, mode=r.DAISY_CHAIN if daisy else 0)
         self._clock = clock
         self._pcm = pcm
         self._country = country
@@ -89,6 +92,7 @@ class Si321x:
         self._gains = (-6.0, 0.0)
         self._muted = 0
         self._looped = False
+        self._audited = 0
         self._check_ringing(ringing)
 
     @property
@@ -117,8 +121,23 @@ class Si321x:
         with self._bench.step("chain"):
             self._chip.resync()
         self._start(warm=True)
-        if self._muted:
-            self._bench.write(r.AUDIO, self._muted)
+        self.restore()
+
+    def restore(self) -> None:
+        """Write all direct settings but the linefeed again."""
+        with self._bench.step("settings"):
+            for register, value in self._settings():
+                self._bench.verified(register, value, mask=SETTING_MASKS.get(register, 0xFF))
+
+    def _settings(self) -> tuple[tuple[int, int], ...]:
+        """Every direct register that holds a setting."""
+        ringing = self._ringing
+        return (
+            (r.SPI_MODE, self._power.mode), (r.PCM_MODE, self._pcm_mode()), *self._slot_registers(), (r.AUDIO, self._muted),
+            (r.IMPEDANCE, self._impedance()), (r.POWER_DOWN, 0x00), *POWER_SETTINGS, (r.LOOP_LIMIT, self._loop_step()),
+            *BATTERY_SETTINGS, (r.HIGH_BATTERY, self._high_battery()), (r.LOOP_DEBOUNCE, LOOP_DEBOUNCE_STEPS),
+            (r.TRIP_DEBOUNCE, ring_trip_row(ringing.hertz)[1]), (r.DC_PERIOD, self._linefeed.converter_period),
+        )  # fmt: skip
 
     def _start(self, *, warm: bool) -> None:
         self._feed = Feed.OPEN
@@ -141,7 +160,7 @@ class Si321x:
                 bench.verified(register, 0x00)
             bench.verified(r.IMPEDANCE, self._impedance())
         with bench.step("battery"):
-            for register, value in ((r.OPEN_VOLTAGE, 0x20), (r.COMMON_VOLTAGE, 0x02), (r.LOW_BATTERY, 0x10)):
+            for register, value in BATTERY_SETTINGS:
                 bench.verified(register, value)
             bench.verified(r.LOOP_DEBOUNCE, LOOP_DEBOUNCE_STEPS)
         with bench.step("ringing"):
@@ -281,20 +300,24 @@ class Si321x:
             found.append(
                 Fault("busy", "indirect access never ends: no PCM clock?", r.INDIRECT_STATUS, seen[r.INDIRECT_STATUS], "bit 0 clear")
             )
-        wanted = {**dict(self._slot_registers()), r.LINEFEED: self._feed}
-        masks = {r.LINEFEED: r.FEED_MASK}
-        found += [
-            self._setting(register, seen[register] & masks.get(register, 0xFF), wanted[register])
-            for register in HEALTH
-            if register in wanted
-            and seen[register] & masks.get(register, 0xFF) != wanted[register]
-            and not self._left_ringing(register, actual)
-        ]
-        return tuple(found)
+        if requested != self._feed and not self._left_ringing(actual):
+            found.append(self._setting(r.LINEFEED, requested, self._feed))
+        return tuple(found) if found else self._audit()
 
-    def _left_ringing(self, register: int, actual: int) -> bool:
+    def _audit(self) -> tuple[Fault, ...]:
+        """A few settings at each look, in turn; one that differs is looked at until it is right again."""
+        settings = self._settings()
+        for _ in range(AUDITED_AT_ONCE):
+            register, value = settings[self._audited % len(settings)]
+            read = self._bench.read(register) & SETTING_MASKS.get(register, 0xFF)
+            if read != value & SETTING_MASKS.get(register, 0xFF):
+                return (self._setting(register, read, value),)
+            self._audited += 1
+        return ()
+
+    def _left_ringing(self, actual: int) -> bool:
         """Ring trip: the chip moved on to active by itself, as it should."""
-        return register == r.LINEFEED and self._feed == Feed.RINGING and actual in (Feed.ACTIVE, Feed.REVERSED)
+        return self._feed == Feed.RINGING and actual in (Feed.ACTIVE, Feed.REVERSED)
 
     def _stays_busy(self) -> bool:
         """An access takes 62 us; two more looks are later than that."""

@@ -29,6 +29,8 @@ MANUAL_STEP_MS = 40
 SETTLE_MS = 100
 OLDEST_REVISION = 2
 RESULTS = range(98, 108)
+IDENTITY = 0x3F  # part and revision in register 0
+POWER_SETTINGS = ((r.ENHANCEMENTS, 0xEB), (r.AUTOMATION, 0x07), (r.BIAS, 0x01))
 CLOCK_REMEDY = "start the PCM stream of the sound device before the chips; without clocks their PLL does not lock"
 CONVERTER_REMEDY = "no DC power: check the 12 V supply, coil, transistor and `linefeed.converter_period` of the board file"
 
@@ -37,12 +39,14 @@ class PowerUp:
     """The steps from RESET to a line that can be fed."""
 
     def __init__(
-        self, bench: Bench, indirect: Indirect, clocks: PcmClocks, linefeed: Linefeed, calibration: tuple[int, ...] | None
+        self, bench: Bench, indirect: Indirect, clocks: PcmClocks, linefeed: Linefeed, calibration: tuple[int, ...] | None,
+        *, mode: int,
     ) -> None:  # fmt: skip
         self._bench = bench
         self._indirect = indirect
         self.clocks = clocks
         self._linefeed = linefeed
+        self.mode = mode
         self._identity = -1
         self.calibration = calibration if calibration is not None and len(calibration) == len(RESULTS) else None
 
@@ -54,11 +58,11 @@ class PowerUp:
 
     def is_identity(self, value: int) -> bool:
         """True when register 0 can be that of this chip."""
-        return value == self._identity if self._identity >= 0 else value & r.REVISION_MASK not in (0x00, 0x0F)
+        return value & IDENTITY == self._identity if self._identity >= 0 else value & r.REVISION_MASK not in (0x00, 0x0F)
 
     def identity_text(self) -> str:
         """What register 0 must read."""
-        return f"0x{self._identity:02X} as at power-up" if self._identity >= 0 else "a revision of 1 to 14 in the low bits"
+        return f"0x{self._identity:02X} in the bits 0x3F as at power-up" if self._identity >= 0 else "a revision of 1 to 14 in the low bits"
 
     def run(self, *, warm: bool, loop_step: int) -> None:
         """All steps up to the filters; `warm`: the chip may be configured already, and neighbours are at work."""
@@ -100,7 +104,9 @@ class PowerUp:
                 remedy = "the chip is not as after RESET; check its RESET line"
                 for register in (r.LOOPBACK, r.LINEFEED, r.HYBRID):
                     bench.expect(register, r.RESET_VALUES[register], remedy=remedy)
-            self._identity = value
+            if warm:
+                bench.write(r.SPI_MODE, self.mode)
+            self._identity = value & IDENTITY
         with bench.step("converter off"):
             bench.write(r.LINEFEED, Feed.OPEN)
             bench.verified(r.POWER_DOWN, r.CONVERTER_OFF)
@@ -118,7 +124,7 @@ class PowerUp:
             if indirect.exists(r.SCRATCH):
                 indirect.write(r.SCRATCH, 0)
         with bench.step("bias"):
-            for register, value in ((r.LOOPBACK, 0x00), (r.ENHANCEMENTS, 0xEB), (r.AUTOMATION, 0x07), (r.BIAS, 0x01)):
+            for register, value in ((r.LOOPBACK, 0x00), *POWER_SETTINGS):
                 bench.verified(register, value)
         with bench.step("filters open"):
             saved = {number: indirect.read(number) for number in r.FILTERS}

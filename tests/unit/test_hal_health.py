@@ -84,6 +84,21 @@ def test_a_chip_that_reset_itself_is_brought_up_alone() -> None:
     assert chip.registers[64] == 0x11
 
 
+def test_a_setting_that_changed_is_written_again_and_nothing_else_happens() -> None:
+    keeper, _, chip, _, time = fxo()
+    chip.registers[26] = 0x11
+    told = run(keeper, time, 3000)
+    assert [kind for kind, _, _ in told] == ["settings", "recovered", "settings"]
+    assert chip.registers[26] == 0xC0
+    assert (1, 0x80) not in chip.writes
+    assert not chip.written(5)
+    keeper, _, chip, _, time = fxs()
+    chip.registers[71] = 7
+    run(keeper, time, 3000)
+    assert chip.registers[71] == 0
+    assert not chip.written(64)
+
+
 def test_a_lost_link_is_brought_up_again() -> None:
     keeper, _, chip, _, time = fxo()
     chip.registers.update({11: 0x03, 12: 0x00})

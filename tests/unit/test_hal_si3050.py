@@ -312,8 +312,9 @@ def test_health_names_what_is_wrong(registers: dict[int, int], kind: str) -> Non
     driver, chip, _, _ = running()
     assert driver.check() == ()
     chip.registers.update(registers)
-    faults = driver.check()
-    assert faults[0].kind == kind
+    looks = [driver.check() for _ in range(12)]  # settings are compared in turn
+    assert {faults[0].kind for faults in looks if faults} == {kind}
+    assert looks[-1]
     assert chip.writes == []
 
 
