@@ -7,7 +7,7 @@ import math
 import pytest
 
 from firmware.sim.chip_face import SimBoard
-from tests.sim.test_chip_power_up import Fxo, fxo_ready, kinds
+from tests.sim.test_chip_power_up import Fxo, fxo_ready, kinds, powered
 
 
 def settle_ms(board: SimBoard, chip: Fxo) -> int:
@@ -224,6 +224,17 @@ def test_a_reversal_sets_one_bit_once() -> None:
         assert chip.read(4) & 1
 
 
+@pytest.mark.parametrize("reversed_line", [0, 1])
+def test_the_first_battery_after_power_up_is_no_reversal(reversed_line: int) -> None:
+    board = powered(1, 0)
+    board.fxo[0].set(reversed=reversed_line)
+    chip = Fxo(board)
+    chip.bring_up()
+    board.step(100)
+    assert abs((chip.read(29) ^ 0x80) - 0x80) == 48
+    assert chip.read(4) & 1 == 0
+
+
 def test_a_neon_pulse_sets_one_bit_only() -> None:
     board, chip = fxo_ready()
     board.fxo[0].set(stray_ms=12)
@@ -378,3 +389,19 @@ def test_the_current_follows_the_loop_and_the_curve_of_the_chip() -> None:
         assert current / 10 == pytest.approx(42_000 / (ohms + 50), rel=0.02)
         assert volts / 10 == pytest.approx(6 + 0.05 * current / 10, abs=0.2)
         assert chip.read(28) == pytest.approx(math.floor(current / 11), abs=1)
+
+
+def test_tolerances_are_parameters() -> None:
+    board, chip = fxo_ready()
+    board.fxo[0].set(lvs_gain=1.1)
+    board.step(60)
+    assert chip.read(29) == 53
+    for place, seen in ((0.0, True), (1.0, False)):        # the two ends of 13.5 to 16.5 V
+        board, chip = fxo_ready()
+        board.fxo[0].set(threshold=place, ringing=1, ring_volts=15)
+        assert (alternations(bits(board, chip, 300)) > 5) == seen
+    board, chip = fxo_ready()
+    board.fxo[0].set(ohms=5000, lcs_noise=0)
+    chip.write(5, 1)
+    board.step(20)
+    assert {chip.read(12) & 0x1F for _ in range(50)} == {2}

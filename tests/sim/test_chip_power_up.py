@@ -362,3 +362,22 @@ def test_a_calibration_that_never_ends_and_one_that_can_be_done_by_hand() -> Non
                     chip.write(reg, value)
                     board.step(40)
                 assert value == found
+
+
+def test_a_supply_that_never_falls_keeps_its_battery() -> None:
+    board, chip = fxs_ready()
+    board.fxs[0].set(fault_no_fall=1)
+    chip.write(64, 0)
+    chip.write(14, 0x10)
+    board.step(5000)
+    assert chip.read(82) >= 0xC0
+
+
+def test_dc_dc_calibration_leaves_a_sane_peak_current() -> None:
+    board, chip = fxs_ready()
+    chip.write(107, 0)
+    chip.write(93, 0x99)
+    board.step(5)
+    assert chip.read(107) == 0
+    board.step(6)
+    assert 2 <= chip.read(107) <= 0x0D

@@ -240,6 +240,19 @@ def test_without_clocks_an_indirect_access_stays_busy_and_ends_when_they_return(
     assert chip.read(28) | chip.read(29) << 8 == board.fxs[0].peek_indirect(5)
 
 
+def test_the_time_of_an_indirect_access_stands_still_without_clocks() -> None:
+    board = powered(0, 1)
+    board.spi["fxs"].set(byte_us=1)
+    chip = Fxs(board)
+    chip.write(30, 5)
+    board.pcm.stop()
+    board.step(5)
+    board.pcm.start()
+    assert chip.read(31) == 1
+    board.step(1)
+    assert chip.read(31) == 0
+
+
 def test_a_self_reset_shows_in_register_8_and_keeps_the_chain_unless_told_otherwise() -> None:
     board, chip = fxs_ready()
     board.fxs[0].self_reset()
