@@ -94,11 +94,21 @@ cdef double fxs_limit_ma(const fxs_chip *c) noexcept nogil:
     return 20.0 + 3.0 * (c.reg[71] & 7)
 
 
-cdef inline double share(int word, double period) noexcept nogil:
-    """How far a filter word of 1.25 ms steps moves in one ms."""
-    if word >= 0x8000:
-        return 1.0
-    return 1.0 - pow(1.0 - word / 32768.0, 1.0 / period)
+cdef double _share[0x8001]
+
+
+cdef void _fill():
+    cdef int word
+    for word in range(0x8001):
+        _share[word] = 1.0 - pow(1.0 - word / 32768.0, 1.0 / 1.25)
+
+
+_fill()
+
+
+cdef inline double share(int word) noexcept nogil:
+    """How far a filter word, which is meant for steps of 1.25 ms, moves in one ms."""
+    return _share[word] if word < 0x8000 else 1.0
 
 
 cdef void step_supply(fxs_chip *c) noexcept nogil:
@@ -185,7 +195,7 @@ cdef void step_detectors(fxs_chip *c, const line_fact *fact, double ring_ma) noe
     seen = fabs(fact.current / 10.0)
     if c.lfs == 0 or c.lfs == 4 or not fxs_powered(c):
         seen = 0.0
-    c.loop_filter += (seen - c.loop_filter) * share(c.ind[35], 1.25)
+    c.loop_filter += (seen - c.loop_filter) * share(c.ind[35])
     threshold = 1.27 * (c.ind[28] >> 9 & 63)
     if c.lcr and c.reg[108] & 1:
         threshold = 1.27 * (c.ind[43] >> 9 & 63)
@@ -207,7 +217,7 @@ cdef void step_detectors(fxs_chip *c, const line_fact *fact, double ring_ma) noe
         seen = fact.ring_dc / 10.0 + ring_ma
         if c.p[SP_RECTIFY] != 0:
             seen = fabs(seen)
-    c.trip_filter += (seen - c.trip_filter) * share(c.ind[36], 1.25)
+    c.trip_filter += (seen - c.trip_filter) * share(c.ind[36])
     if c.lfs != 4:
         c.trip_filter = 0.0
         c.trip_debounce = 0.0
@@ -241,7 +251,7 @@ cdef void step_power(fxs_chip *c, const line_fact *fact) noexcept nogil:
     c.power_q[2] = c.power_q[3] = amps * 0.7
     c.power_q[4] = c.power_q[5] = amps * lost
     for pair in range(3):
-        c.power_f[pair] += (c.power_q[2 * pair] - c.power_f[pair]) * share(c.ind[37 + pair], 1.25)
+        c.power_f[pair] += (c.power_q[2 * pair] - c.power_f[pair]) * share(c.ind[37 + pair])
         limit = (c.ind[32 + pair] >> 7) * (0.00362 if pair == 1 else 0.0304)
         if c.power_f[pair] > limit:
             alarms |= 0x0C << 2 * pair

@@ -346,3 +346,22 @@ def test_a_leak_is_a_load() -> None:
     board.step(30)
     assert board.fxs[0].fact[1] / 10 == pytest.approx(48_000 / 10_160, abs=0.2)
     assert not chip.read(68) & 1
+
+
+@pytest.mark.parametrize(("word", "ms"), [(0x8000, 14), (0x0320, 113), (0x0200, 170)])
+def test_the_filter_of_ring_trip(word: int, ms: int) -> None:
+    board, chip = fxs_ready()
+    chip.set(36, word)
+    chip.write(64, 4)
+    board.fxs[0].feed((480, 0, 0, 400))
+    assert until(board, 0, 2) == pytest.approx(ms, abs=0.1 * ms)
+
+
+def test_meters_of_an_open_line_read_nothing() -> None:
+    board, chip = fxs_ready()
+    board.fxs[0].feed((480, 200, 0, 0))
+    board.step(3)
+    assert (chip.read(78), chip.read(79)) == (32, 16)
+    chip.write(64, 0)
+    board.step(3)
+    assert (chip.read(78), chip.read(79), chip.read(80), chip.read(81)) == (0, 0, 0, 0)
