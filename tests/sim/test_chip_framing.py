@@ -130,6 +130,14 @@ def test_the_select_byte_has_a_bit_for_each_chip() -> None:
     assert [board.fxs[n].peek(4) for n in range(4)] == [0, 0x99, 0, 0x99]
 
 
+def test_two_chips_that_drive_at_once_pull_each_other_down() -> None:
+    board = powered(0, 2)
+    Fxs(board, 0).write(2, 0b1100)
+    Fxs(board, 1).write(2, 0b1010)
+    assert board.spi["fxs"].transfer([0b11, 0x82, 0xFF])[2] == 0b1000
+    assert kinds(board) == {"contention"}
+
+
 def test_a_chip_in_reset_answers_ff_and_is_noted() -> None:
     board = SimBoard(1, 1)
     board.pcm.start()
