@@ -134,7 +134,7 @@ class Si321x:
         ringing = self._ringing
         return (
             (r.SPI_MODE, self._power.mode), (r.PCM_MODE, self._pcm_mode()), *self._slot_registers(), (r.AUDIO, self._muted),
-            (r.IMPEDANCE, self._impedance()), (r.POWER_DOWN, 0x00), *POWER_SETTINGS, (r.LOOP_LIMIT, self._loop_step()),
+            (r.IMPEDANCE, self._impedance()), *POWER_SETTINGS, (r.LOOP_LIMIT, self._loop_step()),
             *BATTERY_SETTINGS, (r.HIGH_BATTERY, self._high_battery()), (r.LOOP_DEBOUNCE, LOOP_DEBOUNCE_STEPS),
             (r.TRIP_DEBOUNCE, ring_trip_row(ringing.hertz)[1]), (r.DC_PERIOD, self._linefeed.converter_period),
         )  # fmt: skip
@@ -293,7 +293,9 @@ class Si321x:
             text = f"power alarm of {which}" if alarms else "the chip opened the line by itself"
             found.append(Fault("power-alarm", text, register, seen[register], "no alarm bits" if alarms else f"linefeed {requested}"))
         if seen[r.POWER_DOWN] & r.CONVERTER_OFF and self._feed:
-            found.append(Fault("supply", "the DC-DC converter is off", r.POWER_DOWN, seen[r.POWER_DOWN], "bit 4 clear"))
+            found.append(
+                Fault("chip-reset", "nobody switched the DC-DC converter off, but it is", r.POWER_DOWN, seen[r.POWER_DOWN], "bit 4 clear")
+            )
         elif self._feed and seen[r.BATTERY_1] < r.LEAK_LIMIT:
             found.append(Fault("supply", "the linefeed has no supply voltage", r.BATTERY_1, seen[r.BATTERY_1], "some 24 to 95 V"))
         if seen[r.INDIRECT_STATUS] & r.INDIRECT_BUSY and self._stays_busy():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,13 @@ def test_a_board_with_chips_is_read_and_the_simulated_one_still_is() -> None:
     world = load_board("world")
     assert world.chains == []
     assert world.lifeline is None
+
+
+def test_the_board_of_the_documentation_is_valid() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/boards.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    shown = parse_board(example.encode(), "docs/boards.md")
+    assert [len(chain.jacks) for chain in shown.chains] == [4, 4]
 
 
 @pytest.mark.parametrize(

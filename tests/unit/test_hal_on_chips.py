@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +17,7 @@ from firmware.hal.scan import ScanPlan, facts_of, read_frames
 from firmware.hal.si321x import Si321x
 from firmware.hal.si3050 import Si3050
 from firmware.sim.chip_face import SimBoard
+from tests.conftest import soak
 
 BOARD = parse_board(
     b"""
@@ -409,6 +412,65 @@ def test_a_hook_that_reads_back_wrong_is_a_fault_of_the_drive() -> None:
     with pytest.raises(ChipError, match="off-hook") as failure:
         bench.trunk.drive(Hook.OFF_HOOK)
     assert failure.value.register == 5
+
+
+FAULTS = ("all_ff", "all_00", "slip", "reset-fxo", "reset-fxs", "link", "clocks", "flip_in", "flip_out", "drive")
+
+
+def inflict(bench: Bench, rng: random.Random) -> Callable[[], None]:
+    """One random fault of wire, chip or clock; returns how it ends."""
+    sim, fault, number = bench.sim, rng.choice(FAULTS), rng.randrange(2)
+    spi = sim.spi[rng.choice(("fxo", "fxs"))]
+    if fault in ("all_ff", "all_00", "flip_in", "flip_out"):
+        spi.set(**{fault: 1 if fault.startswith("all") else 0.001})
+        return lambda: spi.set(**{fault: 0})
+    if fault == "slip":
+        spi.set(slip_next=rng.randrange(1, 4))
+    elif fault == "reset-fxo":
+        sim.fxo[number].self_reset()
+    elif fault == "reset-fxs":
+        sim.fxs[number].set(spidc_lost=rng.randrange(2))
+        sim.fxs[number].self_reset()
+    elif fault == "link":
+        sim.fxo[number].set(fault_link=1)
+        return lambda: sim.fxo[number].set(fault_link=0)
+    elif fault == "clocks":
+        sim.pcm.stop()
+        return sim.pcm.start
+    else:
+        for port, code in ((bench.phone, rng.choice(list(Feed))), (bench.trunk, rng.choice(list(Hook)))):
+            try:
+                port.drive(code)
+            except ChipError:
+                continue  # a fault before is still being cured
+    return lambda: None
+
+
+@pytest.mark.parametrize("draw", range(3 * soak()))
+def test_every_port_survives_random_faults(seed: int, draw: int) -> None:
+    rng = random.Random(seed * 1000 + draw)
+    bench = powered(seed=rng.randrange(1, 1 << 30), family=rng.choice((3210, 3215)))
+    keepers = [Keeper(port, bench.sim.clock) for card in (bench.fxo, bench.fxs) for port in card.ports.values()]
+
+    def poll(ms: int) -> None:
+        end = bench.sim.clock.now() + ms
+        while bench.sim.clock.now() < end:
+            for keeper in keepers:
+                keeper.poll()
+            bench.rest(50)
+
+    for _ in range(6):
+        end = inflict(bench, rng)
+        poll(rng.choice((50, 200, 1000, 4000)))
+        end()
+        poll(rng.choice((100, 3000, 30_000)))
+    poll(90_000)
+    assert [keeper.state for keeper in keepers] == ["well"] * 4
+    bench.trunk.drive(Hook.OFF_HOOK)
+    bench.phone.drive(Feed.ACTIVE)
+    bench.rest(100)
+    assert bench.sim.fxo[0].state["closed"]
+    assert bench.sim.fxs[0].state["lfs"] == 1
 
 
 # --- factory and scanner ------------------------------------------------------------------------------------------------

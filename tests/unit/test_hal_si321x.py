@@ -446,7 +446,8 @@ def test_attach_refuses_a_chip_that_reset_itself() -> None:
     ("registers", "kind"),
     [
         ({0: 0x0F}, "garbage"), ({0: 0x03}, "garbage"), ({64: 0x91}, "garbage"), ({8: 0x02}, "chip-reset"), ({1: 0x08}, "chip-reset"),
-        ({19: 0x08}, "power-alarm"), ({64: 0x01}, "power-alarm"), ({14: 0x10}, "supply"), ({2: 0x00}, "settings"), ({64: 0x55}, "settings"),
+        ({19: 0x08}, "power-alarm"), ({64: 0x01}, "power-alarm"),
+        ({14: 0x10}, "chip-reset"), ({2: 0x00}, "settings"), ({64: 0x55}, "settings"),
     ],
 )  # fmt: skip
 def test_health_names_what_is_wrong_without_a_write(registers: dict[int, int], kind: str) -> None:
