@@ -63,6 +63,7 @@ cdef float UNKNOWN_RETURN = 0.075                       # of the reference's pow
 cdef float MOST_RETURN = 0.5                            # of the reference's power, in any bin
 cdef int TONAL_HZ = 560                                 # two tones have no more within 20 dB of the strongest bin
 cdef float ADDED = 0.2                                  # echo estimate over captured power, when the filter is worse than none
+cdef int ADDING_HOPS = 3
 cdef float LINE = 0.006                                 # of the strongest bin; of a reference of few tones, bins below teach nothing
 cdef float SLOWLY = 0.04
 cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
@@ -110,7 +111,7 @@ cdef void filter_reset(EchoState* s) noexcept nogil:
     s.fresh = FRESH_HOPS
     s.peak_age = s.wheel = s.rest = 0
     s.error_front = s.error_heard = s.error_back = s.level_near = s.level_echo = s.level_far = 0.0
-    s.better = s.quick = s.worse = s.stuck = s.since_copy = s.trial = s.lost = s.tonal = 0
+    s.better = s.quick = s.worse = s.stuck = s.since_copy = s.trial = s.lost = s.adding = s.tonal = 0
     s.gained = s.moved = 0.0
     s.converged = 0
 
@@ -224,10 +225,12 @@ cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
         return
     if s.fresh > 0 and s.converged:
         s.fresh -= 1
-    # A filter of another path adds its estimate to what is captured. Near speech that happens to be opposed to a small echo looks the
-    # same for some hops, but there the estimate is too small to be the cause.
-    if (s.converged and s.error_front > <float>1.3 * s.level_near and s.level_echo > ADDED * s.level_near
-            and s.level_near > <float>4.0 * s.noise_power):
+    # A filter of another path adds its estimate to what is captured. Near speech that happens to be opposed to the echo looks the same,
+    # but not for long, and where the estimate is small it cannot be the cause.
+    s.adding = s.adding + 1 if (s.converged and s.error_front > <float>1.3 * s.level_near and s.level_echo > ADDED * s.level_near
+                                and s.level_near > <float>4.0 * s.noise_power) else 0
+    if s.adding >= ADDING_HOPS:
+        s.adding = 0
         _clear(s, &s.front)                             # worse than nothing
         _loosen(s, 0.5, <float>0.2 * START_VAR)
         s.error_front = s.error_heard = s.level_near

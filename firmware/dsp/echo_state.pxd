@@ -75,6 +75,7 @@ cdef struct EchoState:
     int worse                   # hops in a row it lost
     int stuck                   # hops the heard filter has been poor although the far end talks
     int lost                    # hops in a row the heard filter took nothing away
+    int adding                  # hops in a row it added
     int since_copy
     float gained, moved
     int converged
