@@ -51,7 +51,8 @@ ANSWERS: dict[FaultKind, Answer] = {
     "garbage": Answer("wait", 3),
     "busy": Answer("reinitialise", 3),
     "chip-reset": Answer("reinitialise", 3),
-    "link": Answer("reinitialise", 3),
+    # Off-hook the line feeds the line side: a loop break that tells a hang-up (up to 900 ms) may take the link with it for as long.
+    "link": Answer("reinitialise", 20),
     "settings": Answer("rewrite", 3),
     "hook": Answer("reinitialise", 3),
     "power-alarm": Answer("feed", 1),
@@ -161,7 +162,7 @@ class Keeper:
         if answer.remedy == "wait":
             self.garbage_looks += 1
         self._bad_looks += 1
-        if count < answer.confirm and self._bad_looks < MIXED_LOOKS:
+        if count < answer.confirm and self._bad_looks < max(answer.confirm, MIXED_LOOKS):
             self.state = "suspect" if self.state == "well" else self.state
             return
         self._raise(fault)

@@ -102,7 +102,7 @@ def test_a_setting_that_changed_is_written_again_and_nothing_else_happens() -> N
 def test_a_lost_link_is_brought_up_again() -> None:
     keeper, _, chip, _, time = fxo()
     chip.registers.update({11: 0x03, 12: 0x00})
-    assert run(keeper, time, 2000)[:2] == [("link", True, False), ("recovered", True, False)]
+    assert run(keeper, time, 4000)[:2] == [("link", True, False), ("recovered", True, False)]
     assert keeper.state == "well"
     assert chip.registers[5] == 0x08
 

@@ -318,7 +318,7 @@ def test_a_lost_link_that_comes_back_is_recovered_and_one_that_does_not_is_given
     bench = powered(fxs=False)
     keeper = Keeper(bench.trunk, bench.sim.clock, Limits(attempts=3))
     bench.sim.fxo[0].set(fault_link=1)
-    bench.keep(keeper, 1500)
+    bench.keep(keeper, 3000)
     assert keeper.state == "recovering"
     bench.sim.fxo[0].set(fault_link=0)
     bench.keep(keeper, 6000)
@@ -327,6 +327,21 @@ def test_a_lost_link_that_comes_back_is_recovered_and_one_that_does_not_is_given
     told = bench.keep(keeper, 60_000)
     assert told[-1] == ("link", True, True)
     assert bench.fxo.ports["2"].check() == ()
+
+
+@pytest.mark.parametrize("gap_ms", [80, 500, 900])
+def test_a_loop_break_of_the_exchange_is_no_fault_of_the_chip(gap_ms: int) -> None:
+    bench = powered(fxs=False)
+    keeper = Keeper(bench.trunk, bench.sim.clock)
+    bench.trunk.drive(Hook.OFF_HOOK)
+    bench.keep(keeper, 1000)
+    bench.sim.fxo[0].set(opened=1, dropout_link_ms=20)
+    told = bench.keep(keeper, gap_ms)
+    bench.sim.fxo[0].set(opened=0)
+    told += bench.keep(keeper, 2000)
+    assert told == []
+    assert keeper.recoveries == 0
+    assert bench.sim.fxo[0].state["closed"]
 
 
 @pytest.mark.parametrize("wire", ["all_ff", "all_00"])
