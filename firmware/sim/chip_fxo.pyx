@@ -16,7 +16,6 @@ from libc.string cimport memset
 from firmware.sim.chip_base cimport (
     HIS_LINK,
     HIS_RESET,
-    ILL_CONTENTION,
     ILL_CONTROL_BYTE,
     ILL_IN_RESET,
     ILL_IN_SOFT_RESET,
@@ -224,8 +223,6 @@ cdef int fxo_byte(fxo_chip *c, int *byte) noexcept nogil:
         place = ((seen & 1) << 3 | (seen & 2) << 1 | (seen & 4) >> 1 | (seen & 8) >> 3) - 1
         place &= 15
         byte[0] = (seen & 0xF0) | (place & 1) << 3 | (place & 2) << 1 | (place & 4) >> 1 | (place & 8) >> 3
-        if seen & 0xC0 == 0xC0:
-            chip_illegal(c.room, c.index, ILL_CONTENTION, -1, seen)      # reading from all at once
         c.at = 1
         return -1
     if c.at == 1:

@@ -128,7 +128,9 @@ def test_the_history_does_not_believe_registers() -> None:
     board.fxo[0].set(fault_hook=1)
     chip.write(5, 1)
     board.step(50)
-    assert ("loop", 1) not in history(board, 0, "loop")
+    board.fxo[0].feed((480, 300, 0, 0))                    # somebody else's current
+    board.step(5)
+    assert not history(board, 0, "loop", "current")
     board, fxs = fxs_ready()
     before = len(history(board, 100, "feed", "ring"))
     fxs.write(14, 0x10)

@@ -185,6 +185,7 @@ def test_a_long_loss_takes_the_link_with_it_until_current_returns() -> None:
     board.step(700)
     assert chip.read(11) >> 4 == 0
     assert not chip.read(12) & 0x40
+    assert [state for _, chip_, kind, state, _ in board.history if (chip_, kind) == (0, "link")] == [1, 0]
     board.fxo[0].set(opened=0)
     board.step(6)
     assert chip.read(11) >> 4 == 3
