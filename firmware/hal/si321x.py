@@ -124,10 +124,13 @@ class Si321x:
         self.restore()
 
     def restore(self) -> None:
-        """Write all direct settings but the linefeed again."""
+        """Write all direct settings again, and the linefeed where it is another than was asked for."""
         with self._bench.step("settings"):
             for register, value in self._settings():
                 self._bench.verified(register, value, mask=SETTING_MASKS.get(register, 0xFF))
+            feed = self._bench.read(r.LINEFEED)
+            if feed & r.FEED_MASK != self._feed and not self._left_ringing(feed >> r.FEED_ACTUAL_SHIFT & r.FEED_MASK):
+                self.drive(self._feed)
 
     def _settings(self) -> tuple[tuple[int, int], ...]:
         """Every direct register that holds a setting."""

@@ -97,6 +97,9 @@ def test_a_setting_that_changed_is_written_again_and_nothing_else_happens() -> N
     run(keeper, time, 3000)
     assert chip.registers[71] == 0
     assert not chip.written(64)
+    chip.registers[64] = 0x22
+    run(keeper, time, 3000)
+    assert chip.registers[64] == 0x11
 
 
 def test_a_lost_link_is_brought_up_again() -> None:
