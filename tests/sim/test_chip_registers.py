@@ -67,7 +67,7 @@ def test_fxo_registers_that_do_not_exist(reg: int) -> None:
     assert board.illegal[0][1:] == (0, "unknown-register", reg, 0x55)
 
 
-@pytest.mark.parametrize("reg", [6, 7, 12, 13, 16, 17, 24, 25, 44, 53, 63, 65, 90, 95, 109, 127])
+@pytest.mark.parametrize("reg", [6, 7, 12, 13, 16, 17, 24, 25, 27, 44, 53, 63, 65, 90, 95, 109, 127])
 def test_fxs_registers_that_do_not_exist(reg: int) -> None:
     board = powered(0, 1)
     chip = Fxs(board)
