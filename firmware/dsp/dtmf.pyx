@@ -197,8 +197,8 @@ cdef void _track(const DtmfDet* det, unsigned int first, int n, double* w) noexc
     """Frequencies of both tones, radians per sample, from how far they turn over n frames."""
     cdef int i, k, f
     cdef double re, im
-    cdef DtmfFrame* a
-    cdef DtmfFrame* b
+    cdef const DtmfFrame* a
+    cdef const DtmfFrame* b
     for i in range(2):
         f = 4 + (det.pair & 3) if i else det.pair >> 2
         re = im = 0.0
