@@ -24,6 +24,7 @@ from firmware.errors import LocalProtocolError
 from firmware.hal import si3050_registers as r
 from firmware.hal.api import Fault, Hook, LineFact
 from firmware.hal.bus import Bench, Clock, PcmClocks, Spi, Where, hex8, signed8
+from firmware.hal.chip import LineChip
 from firmware.hal.countries import fxo_country
 from firmware.hal.framing import SpiRegisters
 from firmware.hal.scan import SI3050, Write
@@ -67,8 +68,11 @@ def gain_registers(decibels: float) -> tuple[int, int]:
     return sign | whole, sign | rest
 
 
-class Si3050:
+class Si3050(LineChip):
     """An FXO port on one chip of a chain."""
+
+    HEALTH = HEALTH
+    IDENTITY = (r.CONTROL_2, "0x03")
 
     kind: Literal["fxo"] = "fxo"
 
@@ -277,29 +281,10 @@ class Si3050:
             wanted = (*self._slot_registers(), *self._country_registers(), *self._ring_registers())
             return tuple(self._difference(register, value) for register, value in wanted if self._bench.read(register) != value)
 
-    def check(self) -> tuple[Fault, ...]:
-        """Look at the chip once; worst fault first. Never raises, never writes."""
-        if not self._clocks.clocks_running():
-            return (Fault("clocks", "the clocks of the PCM bus stand still", expected="PCLK and FSYNC to run"),)
-        try:
-            return self._faults(self._look())
-        except OSError as error:
-            return (Fault("bus", f"the SPI bus fails: {error}"),)
-
-    def resync(self) -> None:
-        """Put the framing of the chain right."""
-        with self._bench.step("chain"):
-            self._chip.resync()
-
-    def _look(self) -> dict[int, int]:
-        return {register: self._bench.read(register) for register in HEALTH}
-
     def _faults(self, seen: dict[int, int]) -> tuple[Fault, ...]:
-        values = set(seen.values())
-        if values == {0xFF}:
-            return (Fault("all-ones", "every register reads 0xFF: no chip answers", r.CONTROL_2, 0xFF, "0x03"),)
-        if values == {0x00}:
-            return (Fault("all-zeros", "every register reads 0x00: RESET is held or the data line is low", r.CONTROL_2, 0x00, "0x03"),)
+        silent = self._silent_bus(seen)
+        if silent is not None:
+            return (silent,)
         hook, revision, status = seen[r.DAA_1], seen[r.REVISION], seen[r.LINE_STATUS]
         linked = bool(revision >> 4) and bool(status & r.FRAME_LOCK)
         if hook & r.NEVER_SET_5:

@@ -23,6 +23,7 @@ from firmware.errors import LocalProtocolError
 from firmware.hal import si321x_registers as r
 from firmware.hal.api import Fault, Feed, LineFact, Ringing
 from firmware.hal.bus import Bench, Clock, PcmClocks, Spi, Where, hex8, sign_magnitude
+from firmware.hal.chip import LineChip
 from firmware.hal.countries import fxs_country
 from firmware.hal.framing import SpiRegisters
 from firmware.hal.si321x_indirect import Indirect
@@ -67,8 +68,11 @@ def ring_trip_row(hertz: float) -> tuple[int, int]:
     raise LocalProtocolError(f"ringing at {hertz} Hz is outside 15 to 70 Hz")
 
 
-class Si321x:
+class Si321x(LineChip):
     """An FXS port on one chip."""
+
+    HEALTH = HEALTH
+    IDENTITY = (r.SPI_MODE, "a revision of 2 to 14")
 
     kind: Literal["fxs"] = "fxs"
 
@@ -83,6 +87,7 @@ class Si321x:
         self._indirect = Indirect(self._bench)
         self._power = PowerUp(self._bench, self._indirect, clocks, linefeed, calibration, mode=r.DAISY_CHAIN if daisy else 0)
         self._clock = clock
+        self._clocks = clocks
         self._pcm = pcm
         self._country = country
         self._linefeed = linefeed
@@ -249,30 +254,10 @@ class Si321x:
             differing = [self._setting(register, value, expected) for register, value, expected in read if value != expected]
             return (*(fault for fault in self._faults(seen) if fault.kind == "power-alarm"), *differing)
 
-    def check(self) -> tuple[Fault, ...]:
-        """Look at the chip once; worst fault first. Never raises, never writes."""
-        if not self._power.clocks.clocks_running():
-            return (Fault("clocks", "the clocks of the PCM bus stand still", expected="PCLK and FSYNC to run"),)
-        try:
-            return self._faults(self._look())
-        except OSError as error:
-            return (Fault("bus", f"the SPI bus fails: {error}"),)
-
-    def resync(self) -> None:
-        """Put the framing of the chain right."""
-        with self._bench.step("chain"):
-            self._chip.resync()
-
-    def _look(self) -> dict[int, int]:
-        return {register: self._bench.read(register) for register in HEALTH}
-
     def _faults(self, seen: dict[int, int]) -> tuple[Fault, ...]:
-        values = set(seen.values())
-        if values == {0xFF}:
-            return (Fault("all-ones", "every register reads 0xFF: no chip answers", r.SPI_MODE, 0xFF, "a revision of 2 to 14"),)
-        if values == {0x00}:
-            text = "every register reads 0x00: RESET is held or the data line is low"
-            return (Fault("all-zeros", text, r.SPI_MODE, 0x00, "a revision of 2 to 14"),)
+        silent = self._silent_bus(seen)
+        if silent is not None:
+            return (silent,)
         if not self._power.is_identity(seen[r.SPI_MODE]):
             text = "the chip's revision changed or cannot be true"
             return (Fault("garbage", text, r.SPI_MODE, seen[r.SPI_MODE], self._power.identity_text()),)
