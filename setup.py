@@ -1,4 +1,4 @@
-"""Builds the Cython extensions: every `.pyx` below `firmware/dsp` and `firmware/sim`, found by looking, not by listing.
+"""Builds the Cython extensions: every `.pyx` below `firmware/dsp`, `firmware/sim` and `firmware/sip`, found by looking, not by listing.
 
 `BRANCHPBX_EXT` restricts the build to a comma list of module names ("firmware.dsp.g711,firmware.dsp.tone"); "none" builds none.
 A module is rebuilt when its `.pyx`, a `.pxd` it cimports or a header of `firmware/dsp` changed.
@@ -14,8 +14,11 @@ from setuptools import Extension, setup
 
 HERE = Path(__file__).resolve().parent
 JOBS = 2
-FOLDERS = ("firmware/dsp", "firmware/sim")
-LIBRARIES = {"firmware.dsp.codec": ["opus"]}      # beside libm and librt
+FOLDERS = ("firmware/dsp", "firmware/sim", "firmware/sip")
+LIBRARIES = {                           # beside libm and librt
+    "firmware.dsp.codec": ["opus"], "firmware.dsp.alsa": ["asound"], "firmware.dsp.srtp": ["srtp2"], "firmware.dsp.dtls": ["ssl", "crypto"],
+    "firmware.dsp.vault": ["crypto"],
+}  # fmt: skip
 
 
 def compile_flags(machine: str = platform.machine()) -> list[str]:

@@ -1,6 +1,8 @@
 # The ring segment at C level (ring_segment.h) for the modules of the engine.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from firmware.dsp.address cimport net_address
+
 
 cdef extern from "ring_segment.h" nogil:
     enum:
@@ -8,11 +10,12 @@ cdef extern from "ring_segment.h" nogil:
         GAUGE_PORTS, GAUGE_LINES, GAUGE_TAPS, RING_TAG, RING_CLIPS, RING_STAGE, RING_DIGITS, LANE_EVENTS
         CMD_OPEN_RTP, CMD_UPDATE_RTP, CMD_OPEN_LINE, CMD_CLOSE, CMD_JOIN, CMD_LEAVE, CMD_RELAY, CMD_UNRELAY, CMD_PLAY, CMD_TONE
         CMD_STOP, CMD_DTMF, CMD_STAGE, CMD_FSK, CMD_DETECT, CMD_DETECT_TONE, CMD_MUTE_DIGITS, CMD_RECORD, CMD_STOP_RECORD, CMD_DRIVE
-        CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL, CMD_LEARN
+        CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL, CMD_LEARN, CMD_PULSE, CMD_MASK
         MEASURE_LEVELS, MEASURE_ACTIVITY, ECHO_FILTER_NONE, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD
         EVT_DONE, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD
         EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY
         EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE, EVT_ALERT_TONE
+        EVT_PULSE_SENT, EVT_PORT_HEALTH
         FAIL_PORT, FAIL_RANGE, FAIL_STATE, FAIL_TYPE, FAIL_CLIP, FAIL_LOST, FAIL_ROOM
 
     ctypedef struct ring_command:
@@ -27,12 +30,13 @@ cdef extern from "ring_segment.h" nogil:
         uint8_t payload[280]
 
     ctypedef struct body_rtp:
-        uint32_t remote_ip
-        uint16_t remote_port
+        net_address remote, rtcp
         int16_t codec, payload_type, dtmf_type
         uint16_t ptime_ms
-        uint8_t send, receive, dtmf_khz, comfort_noise
+        uint8_t send, receive, dtmf_khz, comfort_noise, suite, mux
         char tag[48]
+        uint8_t send_key[48]
+        uint8_t receive_key[48]
 
     ctypedef struct body_line:
         uint64_t line
@@ -108,6 +112,14 @@ cdef extern from "ring_segment.h" nogil:
     ctypedef struct body_word:
         uint32_t code
 
+    ctypedef struct body_drive:
+        uint32_t code, hold_ms, then
+
+    ctypedef struct body_pulse:
+        int64_t token
+        uint16_t break_ms, make_ms, between_ms, count
+        char digits[64]
+
     ctypedef struct pay_answer:
         uint64_t seq
         int32_t code
@@ -159,17 +171,26 @@ cdef extern from "ring_segment.h" nogil:
         int32_t overlap_ms
         uint8_t talking
 
+    ctypedef struct pay_health:
+        int32_t reg, read, attempt
+        uint8_t raised, final
+        char kind[20]
+        char state[14]
+        char step[40]
+        char text[188]
+
     ctypedef struct pay_line:
         float value
         int32_t on
 
     ctypedef struct pay_port:
         int64_t recording_token, player_token
-        uint32_t remote_ip, recording_file, rx_packets, tx_packets, lost, late, foreign, malformed, drive
+        net_address remote
+        uint32_t recording_file, rx_packets, tx_packets, lost, late, foreign, malformed, forged, repeated, drive
         float volts
         int16_t bridge, relay, codec, payload_type, dtmf_type, whisper
-        uint16_t remote_port, local_port, ptime_ms
-        uint8_t rtp, hear, speak, relaying, send, receive, watched, recording, battery, reversed, flowing, closed, ringing, open, playing, clear
+        uint16_t local_port, ptime_ms
+        uint8_t rtp, hear, speak, relaying, send, receive, watched, recording, battery, reversed, flowing, closed, ringing, open, playing, clear, suite
         char tag[48]
 
     ctypedef struct port_gauge:
@@ -184,6 +205,18 @@ cdef extern from "ring_segment.h" nogil:
         uint32_t words, words_audible, words_masked
         int64_t talk_ms, far_ms, overlap_ms
 
+    ctypedef struct rtp_gauge:
+        uint32_t turn, generation
+        uint64_t tick
+        uint32_t received, expected, received_bytes, sent, sent_bytes
+        int32_t lost
+        float jitter_ms, worst_jitter_ms
+        uint32_t reports_sent, reports_received, reports_refused, far_reports
+        int32_t far_lost
+        uint32_t far_expected
+        float far_loss, far_jitter_ms, round_trip_ms, worst_round_trip_ms
+        uint32_t far_bye
+
     ctypedef struct echo_memory:
         uint32_t turn, taps, rate, depth
         uint64_t line, tick
@@ -191,7 +224,8 @@ cdef extern from "ring_segment.h" nogil:
         float tap[1280]
 
     ctypedef struct gauge_records "gauges":
-        port_gauge port[128]
+        port_gauge port[272]
+        rtp_gauge rtp[272]
         echo_memory learned[16]
         echo_memory offered[16]
 
@@ -229,6 +263,7 @@ cdef extern from "ring_segment.h" nogil:
     void futex_wait32(uint32_t* p, uint32_t seen, int64_t wait_ns)
     void futex_wake32(uint32_t* p)
     void sleep_until_ns(uint64_t at)
+    void touch_pages(void* p, size_t n)
     void turn_begin(uint32_t* turn)
     void turn_end(uint32_t* turn)
     int turn_copy(void* to, const void* from_, size_t size)
@@ -237,4 +272,7 @@ cdef extern from "ring_segment.h" nogil:
     ring_event* lane_peek(event_lane* q)
     void lane_pop(event_lane* q)
 
+cdef void health_fill(pay_health* h, str kind, bint raised, bint final, str step, str text, int reg, int read, int attempt, str state)
 cdef object unpack(const ring_event* e)
+cdef int address_fill(net_address* to, object remote) except -1
+cdef object address_text(const net_address* a)

@@ -6,15 +6,20 @@ Theory of operation. Every function `pack_*` fills one C struct and returns its 
 description of the layout: the structs are those the engine reads. Values out of the range of a field raise ValueError
 naming the field; the engine checks ids and ranges again, because it trusts no command.
 """
+import socket
+
 from libc.string cimport memcpy, memset
+
+from firmware.dsp.address cimport *
+from firmware.dsp.srtp cimport SECURE_LATER
 
 COMMANDS = {
     "open_rtp": CMD_OPEN_RTP, "update_rtp": CMD_UPDATE_RTP, "open_line": CMD_OPEN_LINE, "close": CMD_CLOSE, "join": CMD_JOIN,
     "leave": CMD_LEAVE, "relay": CMD_RELAY, "unrelay": CMD_UNRELAY, "play": CMD_PLAY, "tone": CMD_TONE, "stop": CMD_STOP,
     "dtmf": CMD_DTMF, "stage": CMD_STAGE, "fsk": CMD_FSK, "detect": CMD_DETECT, "detect_tone": CMD_DETECT_TONE,
     "mute_digits": CMD_MUTE_DIGITS, "record": CMD_RECORD, "stop_record": CMD_STOP_RECORD, "drive": CMD_DRIVE, "watch": CMD_WATCH,
-    "snapshot": CMD_SNAPSHOT, "measure": CMD_MEASURE, "agc": CMD_AGC, "clear_channel": CMD_CLEAR_CHANNEL,
-    "learn": CMD_LEARN,
+    "snapshot": CMD_SNAPSHOT, "measure": CMD_MEASURE, "agc": CMD_AGC, "clear_channel": CMD_CLEAR_CHANNEL, "mask": CMD_MASK,
+    "learn": CMD_LEARN, "pulse": CMD_PULSE,
 }
 EVENTS = {
     EVT_DONE: "done", EVT_FAILED: "failed", EVT_EPOCH: "epoch", EVT_PORT: "port", EVT_DIGIT: "digit", EVT_PLAYED: "played",
@@ -23,6 +28,7 @@ EVENTS = {
     EVT_RECORDED: "recorded", EVT_RING_BURST: "ring_burst", EVT_BATTERY: "battery", EVT_POLARITY: "polarity",
     EVT_LOOP_CURRENT: "loop_current", EVT_LOOP: "loop", EVT_RING_TRIP: "ring_trip", EVT_ACTIVITY: "activity",
     EVT_ECHO_FILTER: "echo_filter", EVT_FAX_TONE: "fax_tone", EVT_LEARNED_TONE: "learned_tone", EVT_ALERT_TONE: "alert_tone",
+    EVT_PULSE_SENT: "pulse_sent", EVT_PORT_HEALTH: "port_health",
 }
 FAILURES = {
     FAIL_PORT: "no such port, or it is not open", FAIL_RANGE: "a value is out of range", FAIL_STATE: "not possible in the port's state",
@@ -32,7 +38,13 @@ CLIPS_MAX = RING_CLIPS
 DIGITS_MAX = RING_DIGITS
 STAGE_MAX = RING_STAGE
 CODECS = ("pcmu", "pcma", "g722", "opus")     # by CODEC_* of codec.pxd
+# SRTP: number (srtp.pyx) and bytes of master key and salt.
+SUITES = {
+    "AES_CM_128_HMAC_SHA1_80": (1, 30), "AES_CM_128_HMAC_SHA1_32": (2, 30), "AES_256_CM_HMAC_SHA1_80": (3, 46), "AEAD_AES_128_GCM": (4, 28),
+}
 BODY_MAX = RING_BODY
+BRIDGES_MOST = 127
+LATER = "DTLS"
 
 
 cdef object _within(str name, object value, object low, object high):
@@ -51,13 +63,47 @@ cdef str _string(const char* raw, int size):
     return raw[:size].split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
-def pack_rtp(int remote_ip_high, int remote_ip_low, remote_port, str codec, payload_type, dtmf_type, ptime_ms, bint send, bint receive, str tag,
-             dtmf_clock=8000, bint comfort_noise=False):
-    """Body of open_rtp and update_rtp; the IPv4 address comes as two 16-bit halves, `codec` is one of CODECS."""
+cdef int address_fill(net_address* to, object remote) except -1:
+    """An address and UDP port in Python's form; "" is no address."""
+    host, port = remote
+    cdef bytes raw
+    memset(to, 0, sizeof(net_address))
+    if not host:
+        return 0
+    plain, _, scope = host.partition("%")
+    try:
+        raw = socket.inet_pton(socket.AF_INET6, plain) if ":" in plain else bytes(10) + b"\xff\xff" + socket.inet_pton(socket.AF_INET, plain)
+    except OSError:
+        raise ValueError(f"{host!r} is no IP address") from None
+    to.high = int.from_bytes(raw[:8], "big")
+    to.low = int.from_bytes(raw[8:], "big")
+    to.port = _within("remote port", port, 0, 65535)
+    to.scope = int(scope) if scope.isdigit() else 0
+    return 0
+
+
+cdef object address_text(const net_address* a):
+    """(address, UDP port), None when it is not known."""
+    if not net_known(a):
+        return None
+    raw = int(a.high).to_bytes(8, "big") + int(a.low).to_bytes(8, "big")
+    if net_is_v4(a):
+        return socket.inet_ntop(socket.AF_INET, raw[12:]), a.port
+    return socket.inet_ntop(socket.AF_INET6, raw) + (f"%{a.scope}" if a.scope else ""), a.port
+
+
+def pack_rtp(remote, str codec, payload_type, dtmf_type, ptime_ms, bint send, bint receive, str tag,
+             dtmf_clock=8000, bint comfort_noise=False, str suite="", bytes send_key=b"", bytes receive_key=b"", rtcp=None, bint mux=False):
+    """Body of open_rtp and update_rtp; `remote` and `rtcp` are (IPv4 or IPv6 address, UDP port) or None, `codec` is one of CODECS.
+
+    `suite`: of SRTP, a key of SUITES, with master key and salt of both directions; LATER = DTLS brings them; "" = in clear.
+    `rtcp`: where reports go if not to the port above that of RTP (RFC 3605); `mux`: to that of RTP itself (RFC 5761).
+    """
     cdef body_rtp b
     memset(&b, 0, sizeof(b))
-    b.remote_ip = (<uint32_t>remote_ip_high << 16) | <uint32_t>remote_ip_low
-    b.remote_port = _within("remote port", remote_port, 0, 65535)
+    address_fill(&b.remote, remote or ("", 0))
+    address_fill(&b.rtcp, rtcp or ("", 0))
+    b.mux = mux
     if codec not in CODECS:
         raise ValueError(f"codec is {codec!r}, must be one of {', '.join(CODECS)}")
     if dtmf_clock not in (8000, 48000):
@@ -65,6 +111,16 @@ def pack_rtp(int remote_ip_high, int remote_ip_low, remote_port, str codec, payl
     b.codec = CODECS.index(codec)
     b.dtmf_khz = dtmf_clock // 1000
     b.comfort_noise = comfort_noise
+    if suite == LATER:
+        b.suite = SECURE_LATER
+    elif suite:
+        if suite not in SUITES:
+            raise ValueError(f"SRTP suite is {suite!r}, must be one of {', '.join(SUITES)}")
+        b.suite, size = SUITES[suite]
+        if len(send_key) != size or len(receive_key) != size:
+            raise ValueError(f"{suite} needs keys of {size} bytes, not {len(send_key)} and {len(receive_key)}")
+        memcpy(b.send_key, <const char*>send_key, size)
+        memcpy(b.receive_key, <const char*>receive_key, size)
     b.payload_type = _within("payload type", payload_type, 0, 127)
     b.dtmf_type = _within("telephone-event type", -1 if dtmf_type is None else dtmf_type, -1, 127)
     b.ptime_ms = _within("ptime_ms", ptime_ms, 10, 60)
@@ -90,10 +146,10 @@ def pack_join(bridge, bint hear, bint speak, whisper=-1):
     """Body of join; `whisper`: the port that alone hears this one, -1 = all do."""
     cdef body_join b
     memset(&b, 0, sizeof(b))
-    b.bridge = _within("bridge", bridge, 0, 63)
+    b.bridge = _within("bridge", bridge, 0, BRIDGES_MOST)
     b.hear = hear
     b.speak = speak
-    b.whisper = _within("port whispered to", whisper, -1, 127)
+    b.whisper = _within("port whispered to", whisper, -1, GAUGE_PORTS - 1)
     return (<char*>&b)[:sizeof(b)]
 
 
@@ -101,7 +157,7 @@ def pack_relay(peer):
     """Body of relay."""
     cdef body_relay b
     memset(&b, 0, sizeof(b))
-    b.peer = _within("peer port", peer, 0, 127)
+    b.peer = _within("peer port", peer, 0, GAUGE_PORTS - 1)
     return (<char*>&b)[:sizeof(b)]
 
 
@@ -184,12 +240,12 @@ def pack_stage(offset, bytes data):
     return (<char*>&b)[:sizeof(b)]
 
 
-def pack_fsk(token, standard, count, level):
-    """Body of fsk: sends the `count` bytes staged before. `standard` 0 Bell 202, 1 V.23."""
+def pack_fsk(token, standard, count, level, in_call=False):
+    """Body of fsk: sends the `count` bytes staged before. `standard` 0 Bell 202, 1 V.23; `in_call` adds 0x100 to it: no seizure, 80 marks."""
     cdef body_fsk b
     memset(&b, 0, sizeof(b))
     b.token = token
-    b.standard = _within("standard", standard, 0, 1)
+    b.standard = _within("standard", standard, 0, 1) | (0x100 if in_call else 0)
     b.count = _within("payload length", count, 1, 512)
     b.level_dbm0 = _within("level_dbm0", level, -40.0, 3.0)
     return (<char*>&b)[:sizeof(b)]
@@ -209,7 +265,7 @@ def pack_detect(bint digits, fsk, bint voice, tones, bint fax=False, bint learn=
 
 
 def pack_flag(bint on):
-    """Body of mute_digits and clear_channel."""
+    """Body of mute_digits, clear_channel and mask."""
     cdef body_flag b
     b.on = on
     return (<char*>&b)[:sizeof(b)]
@@ -244,10 +300,49 @@ def pack_record(token, file):
 
 
 def pack_word(code):
-    """Body of drive and watch."""
+    """Body of watch."""
     cdef body_word b
     b.code = _within("code", code, 0, 255)
     return (<char*>&b)[:sizeof(b)]
+
+
+def pack_drive(code, hold_ms=0, then=0):
+    """Body of drive; `hold_ms` 0: the code stands, else `then` follows after exactly that time."""
+    cdef body_drive b
+    b.code = _within("code", code, 0, 255)
+    b.hold_ms = _within("hold_ms", hold_ms, 0, 60_000)
+    b.then = _within("then", then, 0, 255)
+    return (<char*>&b)[:sizeof(b)]
+
+
+def pack_pulse(token, str digits, break_ms, make_ms, between_ms):
+    """Body of pulse: 0-9 by breaks of the loop, "0" = ten."""
+    cdef body_pulse b
+    cdef bytes raw = digits.encode("ascii", "replace")
+    memset(&b, 0, sizeof(b))
+    b.token = token
+    b.count = _within("number of digits", len(raw), 1, RING_DIGITS)
+    if raw.strip(b"0123456789"):
+        raise ValueError(f"digits {digits!r}: only 0-9 can be dialled by pulses")
+    memcpy(b.digits, <const char*>raw, len(raw))
+    b.break_ms = _within("break_ms", break_ms, 10, 200)
+    b.make_ms = _within("make_ms", make_ms, 10, 200)
+    b.between_ms = _within("between_ms", between_ms, 200, 5000)
+    return (<char*>&b)[:sizeof(b)]
+
+
+cdef void health_fill(pay_health* h, str kind, bint raised, bint final, str step, str text, int reg, int read, int attempt, str state):
+    """A health event; texts that are too long are cut."""
+    memset(h, 0, sizeof(pay_health))
+    h.raised = raised
+    h.final = final
+    h.reg = reg
+    h.read = read
+    h.attempt = attempt
+    _text(h.kind, sizeof(h.kind), kind)
+    _text(h.state, sizeof(h.state), state)
+    _text(h.step, sizeof(h.step), step)
+    _text(h.text, sizeof(h.text), text)
 
 
 cdef object unpack(const ring_event* e):
@@ -260,7 +355,7 @@ cdef object unpack(const ring_event* e):
     if t == EVT_DIGIT:                                          # (digit, duration_ms, source, level)
         return (chr((<const pay_digit*>p).digit), (<const pay_digit*>p).duration_ms,
                 "rfc4733" if (<const pay_digit*>p).rfc4733 else "inband", (<const pay_digit*>p).level_dbm0)
-    if t == EVT_PLAYED or t == EVT_DTMF_SENT or t == EVT_FSK_SENT:   # (token, finished, digit)
+    if t == EVT_PLAYED or t == EVT_DTMF_SENT or t == EVT_FSK_SENT or t == EVT_PULSE_SENT:   # (token, finished, digit)
         return ((<const pay_played*>p).token, bool((<const pay_played*>p).finished),
                 chr((<const pay_played*>p).digit) if (<const pay_played*>p).digit else "")
     if t == EVT_FSK_MESSAGE:                                    # (standard, payload)
@@ -281,9 +376,19 @@ cdef object unpack(const ring_event* e):
     if t == EVT_ACTIVITY:                                       # (talking, start_at, level, overlap_ms)
         return (bool((<const pay_activity*>p).talking), (<const pay_activity*>p).start_at, (<const pay_activity*>p).level_dbm0,
                 (<const pay_activity*>p).overlap_ms)
+    if t == EVT_PORT_HEALTH:
+        return unpack_health(<const pay_health*>p)
     if t == EVT_PORT:
         return unpack_port(<const pay_port*>p)
     return (<const pay_line*>p).on, (<const pay_line*>p).value  # voice, RTP, line facts, echo filter: (on, ms or outcome; value)
+
+
+cdef dict unpack_health(const pay_health* h):
+    return {
+        "kind": _string(h.kind, sizeof(h.kind)), "raised": bool(h.raised), "final": bool(h.final), "step": _string(h.step, sizeof(h.step)),
+        "text": _string(h.text, sizeof(h.text)), "register": h.reg, "read": h.read, "attempt": h.attempt,
+        "state": _string(h.state, sizeof(h.state)),
+    }
 
 
 cdef dict unpack_learned(const pay_learned* s):
@@ -297,16 +402,16 @@ cdef dict unpack_learned(const pay_learned* s):
 
 
 cdef dict unpack_port(const pay_port* s):
-    cdef uint32_t ip = s.remote_ip
     return {
         "kind": "rtp" if s.rtp else "tdm", "tag": _string(s.tag, RING_TAG), "open": bool(s.open), "bridge": s.bridge, "hear": bool(s.hear),
         "speak": bool(s.speak), "whisper": s.whisper if s.whisper >= 0 else None,
         "clear": bool(s.clear), "relay": s.relay, "relaying": bool(s.relaying), "local_port": s.local_port,
-        "remote": (f"{ip >> 24}.{(ip >> 16) & 255}.{(ip >> 8) & 255}.{ip & 255}", s.remote_port) if ip else None,
+        "remote": address_text(&s.remote),
         "codec": CODECS[s.codec] if s.rtp and 0 <= s.codec < len(CODECS) else "", "payload_type": s.payload_type, "dtmf_type": s.dtmf_type if s.dtmf_type >= 0 else None, "ptime_ms": s.ptime_ms,
         "send": bool(s.send), "receive": bool(s.receive), "recording": s.recording_token if s.recording else None,
         "recording_file": s.recording_file, "player": s.player_token if s.playing else None, "watched": ("", "fxo", "fxs")[min(s.watched, 2)],
         "drive": s.drive, "battery": (False, True, None)[min(s.battery, 2)], "reversed": bool(s.reversed), "flowing": bool(s.flowing),
         "closed": bool(s.closed), "volts": s.volts, "ringing": bool(s.ringing), "rx_packets": s.rx_packets, "tx_packets": s.tx_packets, "lost": s.lost,
         "late": s.late, "foreign": s.foreign, "malformed": s.malformed,
+        "forged": s.forged, "repeated": s.repeated, "suite": next((name for name, (number, _) in SUITES.items() if number == s.suite), LATER if s.suite == SECURE_LATER else ""),
     }

@@ -30,6 +30,9 @@ cdef struct AnswerTones:
     int since_reversal          # frames
     int filled
     float level                 # sum of powers of pure frames
+    float rest                  # sum of what else was in them
+    float sounded               # power of what there was lately, fading; without the last two frames, which the tone may share
+    float sounded_before[2]
     int pure
     float last_re
     float last_im
@@ -49,6 +52,7 @@ cdef struct AnswerTones:
     float sum_power
     float last_power
     float steady_power
+    float steady_square
     float steady_moment
     float cng_re
     float cng_im

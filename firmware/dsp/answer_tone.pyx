@@ -9,9 +9,13 @@ call-progress tones pays for the projections only. A frame is pure when 80 % of 
 turned on by the mean advance per frame (which is the frequency offset); a jump of more than 135 degrees, at least 300 ms after the last,
 is a reversal (V.25: 180 +-10 every 450 +-25 ms). The window that holds the jump cancels itself and is not pure, hence gaps of up to 4 frames are
 bridged. Modulation: envelope of the last 400 ms against 15 Hz; 20 % of the line are 17 % behind a window of 20 ms, 9 to 27 % are taken.
-What is learnt later is reported as a further event of the better name; ANSWER_END tells the length.
+What is learnt later is reported as a further event of the better name; ANSWER_END tells the length. Notes of that pitch are told apart by
+three things: they fade (the halves of those 400 ms must be within 1.1 dB), others sound with them (beside the tone there may be 4 % of its
+power, and the noise there was before), and others went before (a modem is silent before its tone; where there was sound in the last
+200 ms, a second and a half of it are asked).
 
-1100 Hz: a burst of 0.5 s +-15 % between quiet, steady in level, within 43 Hz of nominal; its second at 3.5 s +-15 % makes it sure.
+1100 Hz: a burst of 0.5 s +-15 % between quiet, steady in level (a note swells or fades: its variance is above 2 %), within 43 Hz of
+nominal; its second at 3.5 s +-15 % makes it sure.
 Invariants: no allocation, no pointers, independent of buffer sizes; at most two hits per frame.
 """
 from libc.math cimport M_PI, atan2, cos, fabs, log10, sin, sqrt
@@ -26,6 +30,12 @@ cdef float POWER_0DBM0 = 22750.0 * 22750.0 / 2.0
 cdef float FLOOR = 22750.0 * 22750.0 / 2.0 * 4.0e-5     # -44 dBm0: -43 and a little line
 cdef float PURE = 0.80
 cdef int SURE_FRAMES = 50
+cdef int SURE_AFTER_SOUND = 150
+cdef float BESIDE = 0.04                                # of the tone's power: what else there may be
+cdef float QUIET = 0.2                                  # of the tone's power
+cdef float UNEVEN = 0.02                                # variance of the power of a burst, of its mean squared
+cdef float FADING = 0.85                                # per frame: 8 dB in 100 ms, 16 in 200
+cdef float STEADY = 0.88                                # as a ratio of amplitudes
 cdef int GAP_FRAMES = 4
 cdef int BETWEEN_REVERSALS = 30
 
@@ -68,6 +78,32 @@ cdef float _modulation(const AnswerTones* a) noexcept nogil:
     return 2 * <float>sqrt(re * re + im * im) / (mean * ANSWER_ENVELOPE)
 
 
+cdef bint _steady(const AnswerTones* a) noexcept nogil:
+    """The two halves of the envelope are equal: nothing is struck, plucked or fading. Each holds three periods of 15 Hz."""
+    cdef float older = 0.0, newer = 0.0
+    cdef int i
+    for i in range(ANSWER_ENVELOPE // 2):
+        older += a.envelope[(a.filled + i) % ANSWER_ENVELOPE]
+        newer += a.envelope[(a.filled + ANSWER_ENVELOPE // 2 + i) % ANSWER_ENVELOPE]
+    return newer > STEADY * older and older > STEADY * newer
+
+
+cdef bint _alone(const AnswerTones* a) noexcept nogil:
+    """It came out of quiet, nothing sounds with it, and it stands: no note of a melody."""
+    if a.frames < SURE_AFTER_SOUND and a.sounded * a.pure > QUIET * a.level:
+        return False
+    return a.rest < BESIDE * a.level + 2 * a.sounded * a.pure and _steady(a)
+
+
+cdef void _listen_before(AnswerTones* a, float power) noexcept nogil:
+    """One frame that is not of the tone."""
+    a.sounded *= FADING
+    if a.sounded_before[1] > a.sounded:
+        a.sounded = a.sounded_before[1]
+    a.sounded_before[1] = a.sounded_before[0]
+    a.sounded_before[0] = power
+
+
 cdef bint _reversed(AnswerTones* a, float re, float im) noexcept nogil:
     """Compare a pure frame's phase with the last one's, turned on over the gap."""
     cdef float size = <float>sqrt(a.turn_re * a.turn_re + a.turn_im * a.turn_im)
@@ -89,6 +125,7 @@ cdef int _answer(AnswerTones* a, bint pure, float share, float power, float re, 
     cdef bint am
     if not pure:
         if a.frames == 0:
+            _listen_before(a, power)
             return 0
         a.gap += 1
         a.frames += 1
@@ -102,7 +139,8 @@ cdef int _answer(AnswerTones* a, bint pure, float share, float power, float re, 
         i = a.frames - a.gap
         mean = a.level / a.pure
         a.frames = a.gap = a.kind = a.reversals = a.pure = a.filled = a.since_reversal = 0
-        a.level = a.turn_re = a.turn_im = 0.0
+        a.level = a.rest = a.turn_re = a.turn_im = 0.0
+        a.sounded = a.sounded_before[0] = a.sounded_before[1] = mean
         return _hit(hit, ANSWER_END, (i + GAP_FRAMES + 1) * 10, (i + 1) * 10, mean, 1.0) if kind else 0
     if a.frames == 0:
         a.since_reversal = 0
@@ -118,12 +156,15 @@ cdef int _answer(AnswerTones* a, bint pure, float share, float power, float re, 
     a.last_re = re
     a.last_im = im
     a.level += power
+    a.rest += power * (1 - share)
     a.pure += 1
     a.envelope[a.filled % ANSWER_ENVELOPE] = <float>sqrt(power * share)
     a.filled += 1
     if a.frames < SURE_FRAMES or a.filled < ANSWER_ENVELOPE or a.frames > 600:
         return 0
     kind = a.kind
+    if kind == 0 and not _alone(a):
+        return 0
     if a.frames % 10 == 0 and (kind == 0 or kind == ANSWER_CED or kind == ANSWER_REVERSED):
         mean = _modulation(a)
         am = <float>0.09 < mean < <float>0.27
@@ -142,7 +183,7 @@ cdef int _answer(AnswerTones* a, bint pure, float share, float power, float re, 
 
 cdef int _burst(AnswerTones* a, long long now_ms, AnswerHit* hit) noexcept nogil:
     """A sound of 1100 Hz ended in quiet: is it CNG?"""
-    cdef float steady, ms, middle
+    cdef float steady, ms, middle, uneven
     cdef double turn
     cdef long long start, step
     if a.steady_frames < 20:
@@ -152,8 +193,9 @@ cdef int _burst(AnswerTones* a, long long now_ms, AnswerHit* hit) noexcept nogil
         return 0
     ms = 10 * a.sum_power / steady
     middle = a.steady_moment / a.steady_power - <float>0.5 * (a.steady_frames - 1)
+    uneven = a.steady_square / (a.steady_frames * steady * steady) - 1
     turn = atan2(a.cng_turn_im, a.cng_turn_re) / (2.0 * M_PI) * 100.0
-    if ms < 415 or ms > 585 or fabs(middle) > 0.06 * a.steady_frames or fabs(turn) > 43.0:
+    if ms < 415 or ms > 585 or fabs(middle) > 0.06 * a.steady_frames or uneven > UNEVEN or fabs(turn) > 43.0:
         return 0
     start = now_ms - 20 - <long long>ms
     step = start - a.last_start_ms
@@ -178,6 +220,7 @@ cdef int _calling(AnswerTones* a, bint pure, float power, float re, float im, lo
             a.tone_frames += 1
             if a.doubt == 0 and a.tone_frames > 2:
                 a.steady_power += a.last_power
+                a.steady_square += a.last_power * a.last_power
                 a.steady_moment += a.last_power * a.steady_frames
                 a.steady_frames += 1
                 a.reference = a.steady_power / a.steady_frames
@@ -201,7 +244,7 @@ cdef int _calling(AnswerTones* a, bint pure, float power, float re, float im, lo
         a.doubt = 0
         a.tone_frames = 1
         a.steady_frames = 0
-        a.steady_power = a.steady_moment = a.cng_turn_re = a.cng_turn_im = 0.0
+        a.steady_power = a.steady_square = a.steady_moment = a.cng_turn_re = a.cng_turn_im = 0.0
         a.sum_power = power + a.before
         a.last_power = power
     elif quiet:

@@ -32,6 +32,7 @@ cdef struct CasDet:
     float turn[4]               # sum of turns from frame to frame
     float weight[2]             # and of their lengths
     float power[2]              # sums over the run
+    float whole                 # likewise, of everything in the band
     float sum                   # of the amplitudes in the run
     float first                 # of its first and last frame, and those next to it
     float last

@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
+from firmware.dsp.address cimport *
 from firmware.dsp.agc cimport agc_init
 from firmware.dsp.answer_tone cimport answer_init
 from firmware.dsp.cid cimport cid_rx_init
@@ -17,22 +18,31 @@ from firmware.dsp.dtmf cimport dtmf_det_init, dtmf_gen_init
 from firmware.dsp.dtmf_mute cimport dtmf_mute_init
 from firmware.dsp.echo cimport ECHO_BYPASS, ECHO_NORMAL, echo_reset, echo_set_mode
 from firmware.dsp.emit cimport emit, tick_ms
-from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init
+from firmware.dsp.fsk cimport fsk_rx_init, fsk_tx_init, fsk_tx_lead
 from firmware.dsp.gauge cimport gauge_start, learned_keep, learned_use
 from firmware.dsp.highpass cimport highpass_init
-from firmware.dsp.codec cimport CODEC_KINDS, codec_clock, codec_init, codec_ptime
+from firmware.dsp.codec cimport CODEC_KINDS, codec_clock, codec_init, codec_ptime, codec_size
 from firmware.dsp.jitter cimport jitter_codec, jitter_init, jitter_restart
 from firmware.dsp.learner cimport learn_reset
 from firmware.dsp.mixer cimport relay_end
 from firmware.dsp.player cimport player_end
-from firmware.dsp.recorder cimport recorder_start, recorder_stop
-from firmware.dsp.rtp cimport rtp_alike, rtp_reset_sender
+from firmware.dsp.recorder cimport recorder_mask, recorder_start, recorder_stop
+from firmware.dsp.rtp cimport rtp_alike, rtp_counts, rtp_reset_sender
+from firmware.dsp.rtp_secure cimport secure_want
+from firmware.dsp.rtp_side cimport rtp_generation
+from firmware.dsp.scan_build cimport scan_ask_drive, scan_ask_pulse
+from firmware.dsp.snapshot cimport snapshot
+from firmware.dsp.srtp cimport SECURE_LATER
 from firmware.dsp.state cimport *
 from firmware.dsp.tone cimport ToneShape, tone_front_init, tone_gen_init, tone_track_init
 
 cdef enum:
     RUN_LIMIT = 256
     FSK_EVERY = 3               # of body_detect
+    HOLD_MOST = 60000           # ms
+
+cdef extern from "<string.h>" nogil:
+    void explicit_bzero(void* s, size_t n)
 
 
 cdef void _unrelay(EngineState* e, Port* p) noexcept nogil:
@@ -64,16 +74,21 @@ cdef void port_close(EngineState* e, Port* p) noexcept nogil:
     _sync_keys(p)
     p.tag[0] = 0
     if p.rtp != NULL:
+        secure_want(e, p.rtp, 0, NULL, NULL)
+        p.rtp.later = 0
+        add32(&p.rtp.opened, 1)
         store32(&p.rtp.generation, 0)
 
 
 cdef void shut_all(EngineState* e) noexcept nogil:
     """Dead-man: nobody controls these calls any more. Close everything and put the lines on hook."""
     cdef int i
-    for i in range(PORTS):
+    for i in range(e.nports):
         port_close(e, &e.port[i])
     for i in range(TDM_PORTS):
-        if e.line[i].kind == SCAN_FXO:
+        if e.scan.chip[i].used:
+            scan_ask_drive(e, i, LINE_ON_HOOK if e.scan.chip[i].kind == SCAN_FXO else FEED_ACTIVE, 0, 0)
+        elif e.line[i].kind == SCAN_FXO:
             e.seam.drive(e, i, LINE_ON_HOOK)
         elif e.line[i].kind == SCAN_FXS:
             e.seam.drive(e, i, FEED_ACTIVE)
@@ -97,12 +112,25 @@ cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) n
     cdef int moved
     if b.codec < 0 or b.codec >= CODEC_KINDS or b.ptime_ms < 10 or b.ptime_ms > 60 or b.payload_type < 0 or b.payload_type > 127:
         return FAIL_RANGE
-    if b.dtmf_type < -1 or b.dtmf_type > 127 or b.dtmf_type == b.payload_type or (b.dtmf_khz != 8 and b.dtmf_khz != 48):
+    if b.suite > SECURE_LATER or b.remote.port > 65535 or b.rtcp.port > 65535 or b.dtmf_type < -1 or b.dtmf_type > 127 or b.dtmf_type == b.payload_type or (b.dtmf_khz != 8 and b.dtmf_khz != 48):
         return FAIL_RANGE
-    moved = fresh or r.remote_ip != b.remote_ip or r.remote_port != b.remote_port
+    moved = fresh or (net_known(&b.remote) and not net_same(&r.sdp, &b.remote))
     relay_end(e, p)             # the next tick relays again if that is still right
-    r.remote_ip = b.remote_ip
-    r.remote_port = b.remote_port
+    if b.suite != SECURE_LATER or fresh or not r.later:
+        secure_want(e, r, b.suite, b.send_key, b.receive_key)
+    r.later = b.suite == SECURE_LATER
+    if fresh:
+        storei32(&r.pinned, 0)
+        add32(&r.opened, 1)
+    r.sdp = b.remote
+    if r.pinned:
+        moved = 0               # what ICE has nominated holds
+    else:
+        box_put(&r.remote, &b.remote, 0)
+    box_put(&r.rtcp_to, &b.rtcp, 0)
+    storei32(&r.mux, b.mux != 0)
+    storei32(&r.clock_khz, codec_clock(b.codec) // 1000)
+    r.coder_memory = e.coder_memory + (p.id - TDM_PORTS) * codec_size()
     if fresh or b.codec != r.codec:
         r.renew = not fresh and codec_clock(b.codec) != r.coder.clock
         codec_init(&r.coder, b.codec, 8000, r.coder_memory)
@@ -121,7 +149,8 @@ cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) n
         jitter_init(&r.jitter, e.jitter_least, e.jitter_most)
         jitter_codec(&r.jitter, &r.coder)
         rtp_reset_sender(e, r)
-        r.seen_packets = load32(&r.rx_packets)
+        r.before = rtp_counts(r)
+        r.seen_packets = r.before.rx
         r.seen_keys = load32(&r.key_count)
         r.heard = 0
         r.inject = 0
@@ -129,19 +158,10 @@ cdef int _configure_rtp(EngineState* e, Port* p, const body_rtp* b, int fresh) n
     elif not b.receive:
         jitter_restart(&r.jitter)       # nothing is heard from now on, no background either
     if moved:
-        if b.remote_ip or fresh:
-            store64(&r.learned, 0)
-        p_generation(r)
+        rtp_generation(r)
     memcpy(p.tag, b.tag, RING_TAG)
     p.tag[RING_TAG - 1] = 0
     return 0
-
-
-cdef void p_generation(RtpPort* r) noexcept nogil:
-    cdef uint32_t next = r.rx.generation + 1
-    if next <= load32(&r.generation):
-        next = load32(&r.generation) + 1
-    store32(&r.generation, next if next else 1)
 
 
 cdef int _open_rtp(EngineState* e, Port* p, const body_rtp* b, int update) noexcept nogil:
@@ -192,7 +212,7 @@ cdef int _play(EngineState* e, Port* p, const body_play* b) noexcept nogil:
     if b.count < 1 or b.count > RING_CLIPS or not 0 <= b.gain <= 16:
         return FAIL_RANGE
     for i in range(b.count):
-        if b.clips[i] >= e.nclips:
+        if b.clips[i] >= loadi32(<int32_t*>&e.nclips) or loadi32(<int32_t*>&e.clips[b.clips[i]].n) < 0:
             return FAIL_CLIP
     player_end(e, p, 0, 0)
     p.player.token = b.token
@@ -273,11 +293,14 @@ cdef int _dtmf(EngineState* e, Port* p, const body_dtmf* b) noexcept nogil:
 
 
 cdef int _fsk(EngineState* e, Port* p, const body_fsk* b) noexcept nogil:
-    if b.standard > 1 or b.count < 1 or b.count > sizeof(p.stage) or not -40 <= b.level_dbm0 <= 3:
+    cdef int standard = b.standard & 0xFF                 # 0x100: to a telephone in a call
+    if standard > 1 or b.standard > 0x101 or b.count < 1 or b.count > sizeof(p.stage) or not -40 <= b.level_dbm0 <= 3:
         return FAIL_RANGE
     player_end(e, p, 0, 0)
-    if fsk_tx_init(&p.player.fsk, p.stage, b.count, b.standard, b.level_dbm0, 8000) < 0:
+    if fsk_tx_init(&p.player.fsk, p.stage, b.count, standard, b.level_dbm0, 8000) < 0:
         return FAIL_RANGE
+    if b.standard & 0x100:
+        fsk_tx_lead(&p.player.fsk, 0, 80)                 # GR-30 2.4.2, ETSI EN 300 659-2
     p.player.token = b.token
     p.player.kind = PLAYER_FSK
     return 0
@@ -320,69 +343,8 @@ cdef int _detect_tone(Port* p, const body_detect_tone* b) noexcept nogil:
     return 0
 
 
-cdef void _snapshot(EngineState* e) noexcept nogil:
-    cdef pay_port s
-    cdef int i
-    cdef Port* p
-    cdef Line* n
-    cdef RtpPort* r
-    for i in range(PORTS):
-        p = &e.port[i]
-        if not p.open and not (i < TDM_PORTS and e.line[i].kind):
-            continue
-        memset(&s, 0, sizeof(s))
-        s.open = p.open
-        s.bridge = p.bridge
-        s.relay = p.relay
-        s.hear = p.hear
-        s.speak = p.speak
-        s.whisper = p.whisper
-        s.clear = p.clear
-        s.relaying = p.relaying
-        s.playing = p.player.kind != PLAYER_IDLE
-        s.player_token = p.player.token
-        memcpy(s.tag, p.tag, RING_TAG)
-        if p.open and p.recorder >= 0:
-            s.recording = 1
-            s.recording_token = e.recorder[p.recorder].token
-            s.recording_file = e.recorder[p.recorder].file
-        if p.rtp == NULL:
-            n = &e.line[i]
-            s.watched = n.kind
-            s.drive = load32(&e.drive[i])
-            s.volts = n.volts
-            s.battery = loadi32(&n.battery)
-            s.reversed = loadi32(&n.reversed)
-            s.flowing = loadi32(&n.flowing)
-            s.closed = loadi32(&n.closed)
-            s.ringing = loadi32(&n.ringing)
-            s.dtmf_type = -1
-        else:
-            r = p.rtp
-            s.rtp = 1
-            s.local_port = r.local_port
-            s.remote_ip = r.remote_ip
-            s.remote_port = r.remote_port
-            if load64(&r.learned):
-                s.remote_ip = <uint32_t>(load64(&r.learned) >> 16)
-                s.remote_port = load64(&r.learned) & 0xFFFF
-            s.codec = r.codec
-            s.payload_type = r.payload_type
-            s.dtmf_type = r.dtmf_type
-            s.ptime_ms = r.ptime // 8
-            s.send = r.send
-            s.receive = r.receive
-            s.rx_packets = load32(&r.rx_packets)
-            s.tx_packets = r.tx_packets
-            s.lost = r.jitter.lost
-            s.late = r.jitter.late
-            s.foreign = r.foreign
-            s.malformed = r.malformed
-        emit(e, EVT_PORT, i, tick_ms(e), &s, sizeof(s))
-
-
 cdef int _relay(EngineState* e, Port* p, int peer) noexcept nogil:
-    if peer >= PORTS or (peer != p.id and (p.rtp == NULL or e.port[peer].rtp == NULL)):
+    if peer >= e.nports or (peer != p.id and (p.rtp == NULL or e.port[peer].rtp == NULL)):
         return FAIL_RANGE
     if not e.port[peer].open:
         return FAIL_STATE
@@ -398,13 +360,35 @@ cdef int _relay(EngineState* e, Port* p, int peer) noexcept nogil:
 
 
 cdef int _join(EngineState* e, Port* p, const body_join* b) noexcept nogil:
-    if b.bridge >= BRIDGES or b.whisper < -1 or b.whisper >= PORTS or b.whisper == p.id:
+    if b.bridge >= BRIDGES or b.whisper < -1 or b.whisper >= e.nports or b.whisper == p.id:
         return FAIL_RANGE
     p.bridge = b.bridge
     p.hear = b.hear != 0
     p.speak = b.speak != 0 and b.whisper < 0
     p.whisper = b.whisper
     return 0
+
+
+cdef int _drive(EngineState* e, int slot, const body_drive* b) noexcept nogil:
+    cdef int code = <int>b.code
+    if b.code > FEED_REVERSED_TX or b.then > FEED_REVERSED_TX or b.hold_ms > HOLD_MOST:
+        return FAIL_RANGE
+    if e.scan.chip[slot].used:
+        return scan_ask_drive(e, slot, code, <int>b.hold_ms, <int>b.then)
+    e.seam.drive(e, slot, b.code)
+    e.hold_left[slot] = <int>b.hold_ms
+    e.hold_then[slot] = <int>b.then
+    return 0
+
+
+cdef void _holds(EngineState* e) noexcept nogil:
+    """Timed drives of lines without chips, in steps of a tick."""
+    cdef int slot
+    for slot in range(TDM_PORTS):
+        if e.hold_left[slot] > 0:
+            e.hold_left[slot] -= 10
+            if e.hold_left[slot] <= 0:
+                e.seam.drive(e, slot, <uint32_t>e.hold_then[slot])
 
 
 cdef int _watch(EngineState* e, int slot, uint32_t kind) noexcept nogil:
@@ -454,9 +438,9 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
     cdef int t = c.type
     cdef body_line line
     if t == CMD_SNAPSHOT:
-        _snapshot(e)
+        snapshot(e)
         return 0
-    if c.port >= PORTS or (c.port >= TDM_PORTS and e.port[c.port].rtp == NULL):
+    if c.port >= e.nports or (c.port >= TDM_PORTS and e.port[c.port].rtp == NULL):
         return FAIL_PORT
     p = &e.port[c.port]
     if t == CMD_OPEN_RTP or t == CMD_UPDATE_RTP:
@@ -469,15 +453,18 @@ cdef int _run(EngineState* e, const ring_command* c) noexcept nogil:
     if t == CMD_DRIVE:
         if c.port >= TDM_PORTS:
             return FAIL_PORT
-        if (<const body_word*>b).code > FEED_REVERSED_TX:
-            return FAIL_RANGE
-        e.seam.drive(e, c.port, (<const body_word*>b).code)
-        return 0
+        return _drive(e, c.port, <const body_drive*>b)
+    if t == CMD_PULSE:
+        if c.port >= TDM_PORTS:
+            return FAIL_PORT
+        return scan_ask_pulse(e, c.port, <const body_pulse*>b) if e.scan.chip[c.port].used else FAIL_STATE
     if t == CMD_LEARN:
         if c.port >= TDM_PORTS or e.kept[c.port] == NULL:
             return FAIL_PORT
         store32(&e.learning[c.port], 1)
         return 0
+    if t == CMD_MASK:
+        return 0 if recorder_mask(e, p, (<const body_flag*>b).on != 0) or not (<const body_flag*>b).on else FAIL_STATE
     if t == CMD_WATCH:
         return _watch(e, c.port, (<const body_word*>b).code)
     if (t < CMD_JOIN or t > CMD_STOP_RECORD) and (t < CMD_MEASURE or t > CMD_CLEAR_CHANNEL):
@@ -554,9 +541,13 @@ cdef int run_commands(EngineState* e) noexcept nogil:
     cdef uint64_t tail = s.command_tail
     cdef ring_command c
     cdef int n = 0
+    _holds(e)
     while tail < head and n < RUN_LIMIT:
         c = s.command[tail % RING_COMMANDS]     # a copy: what was checked cannot change under the check
         _answer(e, &c, _run(e, &c))
+        if c.type == CMD_OPEN_RTP or c.type == CMD_UPDATE_RTP:      # keys stay nowhere
+            explicit_bzero(c.body, sizeof(c.body))
+            explicit_bzero(s.command[tail % RING_COMMANDS].body, sizeof(c.body))
         tail += 1
         n += 1
         store64(&s.command_tail, tail)
@@ -569,4 +560,5 @@ cdef void refuse_commands(EngineState* e) noexcept nogil:
     cdef uint64_t head = load64(&s.command_head)
     while s.command_tail < head:
         _answer(e, &s.command[s.command_tail % RING_COMMANDS], FAIL_LOST)
+        explicit_bzero(s.command[s.command_tail % RING_COMMANDS].body, sizeof(s.command[0].body))
         store64(&s.command_tail, s.command_tail + 1)

@@ -45,6 +45,7 @@ cdef struct DtmfDet:
     int joined                      # frames of a run of the same pair before a break of 10 ms
     int lead                        # frames from its first to the first of this run
     int known                       # onset, background and low_before are those of this run
+    float early[2]                  # sums of the power of its tones over its second to fifth frame
     float onset[2]                  # power of its tones before it
     float background                # power of any sound before it
     float colour                    # and its covariance with itself one sample later

@@ -5,6 +5,7 @@
  * sines do not mix. Purity is the share of the frame's power that the two tones explain. */
 #ifndef BRANCHPBX_DTMF_FRAME_H
 #define BRANCHPBX_DTMF_FRAME_H
+#include <math.h>
 #include "dtmf_kernels.h"
 
 static const double DTMF_HZ[8] = {697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0};
@@ -93,5 +94,29 @@ static inline int dtmf_pick(const DtmfTables *t, const float *before, const floa
             high = 4 + f;
     }
     return low * 4 + high - 4;
+}
+
+#define DTMF_BEND 0.003         /* of the frequency, from one end of a run to the other */
+#define DTMF_OVERTONE 0.015     /* of a tone's power at twice or thrice its frequency; Q.23 allows 0.01 for all distortion */
+
+/* A frequency moves over the n samples of a fit at w, by more than its residual explains if that is white. */
+static inline int dtmf_is_bent(const DtmfFit *fit, int n, const double *w, double sigmas)
+{
+    for (int i = 0; i < 2; i++) {
+        const double doubt = 2.0 / w[i] * sqrt(180.0 * fit->residual / n / fit->power[i] / ((double)n * n * n));
+        if (fabs(fit->bend[i]) > DTMF_BEND + sigmas * doubt)
+            return 1;
+    }
+    return 0;
+}
+
+/* A tone has a second or third harmonic, by more than white noise has there by chance. */
+static inline int dtmf_has_overtone(const DtmfFit *fit, int n)
+{
+    const double chance = 9.0 * 2.0 / n * fit->residual / n;
+    for (int i = 0; i < 3; i++)
+        if (fit->overtone[i] > DTMF_OVERTONE * fit->power[i & 1] + chance)
+            return 1;
+    return 0;
 }
 #endif

@@ -172,16 +172,53 @@ typedef struct {
     double residual;                /* what two sinusoids leave of it */
     double power[2];                /* of each */
     double slope[2];                /* change of each tone's amplitude from the first to the last sample, relative */
-    double colour;                  /* correlation of the residual with itself one sample later, -1 to 1; 0 if there is little */
+    double bend[2];                 /* and of its frequency */
+    double overtone[3];             /* mean square of the residual at twice its frequency; last: at thrice the low tone's */
+    double colour[3];               /* correlation of the residual with itself one to three samples later, -1 to 1; 0 if there is little */
 } DtmfFit;
 
 /* sum of cos(w t) over n samples about the middle, from sin(w n / 2) and sin(w / 2) */
 static inline double dtmf_dirichlet(double top, double bottom, int n) { return bottom * bottom < 1e-12 ? (double)n : top / bottom; }
 
+#define DTMF_CLEAN 2e-3         /* of the energy: the edge of a tone leaves half of it; overtones or a bend that matters leave more */
+
+/* Of that fit, with amplitudes a: what its residual tells of bent frequencies and of overtones. Too little of it tells of neither. */
+static __attribute__((noinline)) void dtmf_fit_more(const float (*basis)[DTMF_LONGEST], const float *rests, const double *a, int n,
+                                                    const double *w, DtmfFit *fit)
+{
+    vec4 c0 = vec_set((float)a[0]), s0 = vec_set((float)a[2]), c1 = vec_set((float)a[1]), s1 = vec_set((float)a[3]);
+    vec4 middle = vec_set((float)n * (float)n / 12.0f), bent[2] = {vec_set(0.0f), vec_set(0.0f)}, over[6];
+    for (int i = 0; i < 6; i++)
+        over[i] = vec_set(0.0f);
+    vec4 t = {0.0f, 1.0f, 2.0f, 3.0f};
+    t -= vec_set(0.5f * (float)(n - 1));
+    for (int i = 0; i < n; i += 4) {
+        vec4 low_c = vec_load(basis[0] + i), low_s = vec_load(basis[1] + i);
+        vec4 high_c = vec_load(basis[2] + i), high_s = vec_load(basis[3] + i);
+        vec4 rest = vec_load(rests + i), parabola = rest * (t * t - middle);
+        vec4 twice_c = low_c * low_c - low_s * low_s, twice_s = low_c * low_s + low_c * low_s;
+        bent[0] += parabola * (s0 * low_c - c0 * low_s);
+        bent[1] += parabola * (s1 * high_c - c1 * high_s);
+        over[0] += rest * twice_c;
+        over[1] += rest * twice_s;
+        over[2] += rest * (high_c * high_c - high_s * high_s);
+        over[3] += rest * (high_c * high_s + high_c * high_s);
+        over[4] += rest * (twice_c * low_c - twice_s * low_s);
+        over[5] += rest * (twice_c * low_s + twice_s * low_c);
+        t += vec_set(4.0f);
+    }
+    for (int i = 0; i < 2; i++)
+        fit->bend[i] = 360.0 * vec_sum(bent[i]) / ((double)n * n * n * n * w[i] * fit->power[i] + 1e-9);
+    for (int i = 0; i < 3; i++) {
+        double re = vec_sum(over[2 * i]), im = vec_sum(over[2 * i + 1]);
+        fit->overtone[i] = 2.0 * (re * re + im * im) / ((double)n * n);
+    }
+}
+
 /* Least squares of n samples (a multiple of four) by sinusoids of w[0] and w[1] radians per sample. */
 static inline void dtmf_fit_two(const float *x, int n, const double *w, DtmfFit *fit)
 {
-    float basis[4][DTMF_LONGEST];               /* cosine, sine of the low tone, then of the high one */
+    float basis[4][DTMF_LONGEST], rests[DTMF_LONGEST];  /* cosine, sine of the low tone, then of the high one; what is left */
     vec4 total = vec_set(0.0f), left = vec_set(0.0f);
     double v[4], a[4], ch[2], sh[2], ce[2], se[2];      /* cosine and sine of half a sample's and of half the window's turn */
     for (int t = 0; t < 2; t++) {
@@ -234,9 +271,10 @@ static inline void dtmf_fit_two(const float *x, int n, const double *w, DtmfFit 
     vec4 t = {0.0f, 1.0f, 2.0f, 3.0f}, rise[2] = {vec_set(0.0f), vec_set(0.0f)};
     t -= vec_set(0.5f * (float)(n - 1));
     for (int i = 0; i < n; i += 4) {
-        vec4 low = c0 * vec_load(basis[0] + i) + s0 * vec_load(basis[1] + i), high = c1 * vec_load(basis[2] + i) + s1 * vec_load(basis[3] + i);
+        vec4 low = c0 * vec_load(basis[0] + i) + s0 * vec_load(basis[1] + i);
+        vec4 high = c1 * vec_load(basis[2] + i) + s1 * vec_load(basis[3] + i);
         vec4 rest = vec_load(x + i) - low - high;
-        vec_store(basis[0] + i, rest);
+        vec_store(rests + i, rest);
         left += rest * rest;
         rest *= t;
         rise[0] += rest * low;
@@ -245,8 +283,14 @@ static inline void dtmf_fit_two(const float *x, int n, const double *w, DtmfFit 
     }
     fit->energy = vec_sum(total);
     fit->residual = vec_sum(left);
-    fit->colour = fit->residual > 0.05 * fit->energy ? kernel_dot(basis[0], basis[0] + 1, n - 4) / fit->residual : 0.0;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
+        fit->colour[i] = fit->residual > 0.012 * fit->energy ? kernel_dot(rests, rests + 1 + i, n - 4) / fit->residual : 0.0;
+    for (int i = 0; i < 2; i++) {
         fit->slope[i] = 12.0 * vec_sum(rise[i]) / ((double)n * n * fit->power[i] + 1e-9);
+        fit->bend[i] = fit->overtone[i] = 0.0;
+    }
+    fit->overtone[2] = 0.0;
+    if (fit->residual >= DTMF_CLEAN * fit->energy)
+        dtmf_fit_more((const float (*)[DTMF_LONGEST])basis, rests, a, n, w, fit);
 }
 #endif

@@ -9,7 +9,7 @@ Tails over 16 ms use blocks of n = 512 samples at 8 kHz (1024 at 16 kHz) and par
 teach; shorter ones need one partition and half of that block. See docs/decisions/0009-echo-canceller.md for the choice.
 
 *Warm start*: an impulse response learned in an earlier call goes into the background filter, on trial. It is heard as soon as it
-removes echo, within a few blocks of far sound, and forgotten when it does not.
+has been seen to explain the echo, within a few blocks of far sound, and forgotten unheard when it does not.
 
 With a silent reference the echo estimate is zero and the output equals the captured samples bit for bit.
 Invariants: all memory is taken in `echo_new`; coefficients are finite (a hop that is not restarts the background); same input, same
@@ -192,7 +192,8 @@ cdef void _hop(EchoState* s, const short* reference, const short* captured, shor
     if both and s.now.tried < 1e12:
         s.rest = 0
         filter_error(s, s.echo_back)
-        filter_learn(s)
+        if not filter_on_trial(s):
+            filter_learn(s)
         residual_look(s)
     elif residual_wants_error(s):
         filter_error(s, s.echo_front)

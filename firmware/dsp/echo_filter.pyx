@@ -12,15 +12,21 @@ transform.
   that near speech fills. Samples seen several times are no new evidence, so the variance shrinks by less (SHRINK), and once the path
   is known the noise counts as many times as a sample is seen (SPREAD). Steps are not limited to a partition's taps; instead a
   partition is trimmed to them in turn.
-* *Effort*: while the filter is fresh (FRESH_HOPS of far sound after a start or a path change) or poor, it learns every hop and trims
-  every partition. Later the background is looked at, taught and judged only once in the length of its window (`turn`), one partition
-  trimmed each time.
+  What a trimmed partition knows of a bin it knows of its neighbours in part, so their variances are blended: a voice of few harmonics
+  would else make the filter sure of what trimming has spoilt.
+* *Effort*: while the filter is fresh (FRESH_HOPS of far sound after a start or a path change in which it was at least SETTLED deep) or
+  poor, it learns every hop and trims two partitions. Later the background is looked at, taught and judged only once in the length of
+  its window (`turn`), one partition trimmed each time. Two talkers from the first word on keep it fresh: it goes on learning at full
+  rate in the gaps, which is worth 4 dB.
 * *Near speech*: no hybrid returns more than it got. A bin with more is near speech and teaches nothing. A steady near tone that came
   back to us through another hybrid is in the reference, small and in step, and would else be explained by its own trace; so of a
   reference that is only tones, nothing but the tones themselves is learned from.
 * *Judge*: the front takes the background's taps only after the background had the smaller error. Near speech may harm the background,
   never the heard filter. A background that stays worse is refilled; when the heard filter stays poor while the far end talks, the
-  variances are raised so that a new path is learned.
+  variances are raised so that a new path is learned. A filter that is right takes away as much power as its estimate has, whatever
+  near speech there is; only one that does not may be given up as lost.
+* *Trial*: an imported filter waits in the background, unchanged, until a few hops of echo have shown that it explains them by 10 dB, or
+  that it gains most of its estimate; where it does not, it is forgotten without having been heard.
 """
 
 from libc.string cimport memcpy, memset
@@ -43,25 +49,31 @@ cdef extern from "spectrum.h" nogil:
                         const SpectrumRule* rule, int n)
     void spectrum_learn(float* wr, float* wi, float* var, const float* xr, const float* xi, const float* xp, const float* inverse,
                         const float* er, const float* ei, float size, float shrink, float decay, float drift, float least, int n)
+    void spectrum_blend(float* x, float share, int n)
     void sound_subtract(float* to, const float* x, const float* y, int n)
 
-cdef float START_VAR = 0.18                             # of the whole path, shared by its partitions
+cdef float START_VAR = 0.14                             # of the whole path, shared by its partitions, before anything was learned
+cdef float DOUBT = 0.1                                  # the same, where a filter was learned and is given up or on trial
 cdef float DECAY = 0.9995                               # of the variance per block, before drift
 cdef float DRIFT = 0.00005                              # share of |w|^2 the path may move per block
 cdef float LEAST_VAR = 1e-9
 cdef float STEP = 1.5
-cdef float FRESH_STEP = 1.8
-cdef float SHRINK = 0.4
+cdef float FRESH_STEP = 2.0
+cdef float SHRINK = 0.38
 cdef float SPREAD = 3.0
-cdef float NOISE_UP = 0.4
-cdef float NOISE_DOWN = 0.1
-cdef float NOISE_PLUNGE = 0.6
+cdef float NOISE_UP = 0.5
+cdef float NOISE_DOWN = 0.2
+cdef float NOISE_PLUNGE = 0.7
 cdef float DEEP = 0.15
+cdef float BLEND = 0.5                                  # of the variances of neighbours, when a partition is trimmed
 cdef int FRESH_HOPS = 80
+cdef float SETTLED = 0.03                               # error over echo: 15 dB
+cdef int MOST_TRIMS = 2                                 # in one hop
 cdef float ENOUGH = 0.001                               # of the echo: 30 dB
 cdef float UNKNOWN_RETURN = 0.075                       # of the reference's power, before there is a filter: 11 dB of hybrid loss
 cdef float MOST_RETURN = 0.5                            # of the reference's power, in any bin
 cdef int TONAL_HZ = 560                                 # two tones have no more within 20 dB of the strongest bin
+cdef int TONAL_HOPS = 50                                # of nothing but tones: it is no voice
 cdef float ADDED = 0.2                                  # echo estimate over captured power, when the filter is worse than none
 cdef int ADDING_HOPS = 3
 cdef float LINE = 0.006                                 # of the strongest bin; of a reference of few tones, bins below teach nothing
@@ -69,8 +81,18 @@ cdef float SLOWLY = 0.04
 cdef int PATIENCE_HOPS = 60                             # before a first filter is taken in double talk
 cdef float LEAST_MOVE = 3e-5
 cdef int LOST_HOPS = 200
+cdef float LOST_RATE = 0.02                             # of the powers by which a filter is found lost, per hop
+cdef float LOST_SHARE = 0.7                             # of its estimate, that a filter which is not lost takes away
+cdef float LOST_MOST = 1.4
 cdef float TRUST = 0.02                                 # variance of an imported filter, of its power
-cdef int TRIAL_HOPS = 25                                # of far sound
+cdef int TRIAL_HOPS = 25                                # of evidence
+cdef int TRIAL_LEAST = 2
+cdef int TRIAL_ENOUGH = 6
+cdef float TRIAL_DEEP = 0.1                             # 10 dB: that is no accident
+cdef float TRIAL_SHARE = 0.6                            # of its estimate, that a filter which is right gains among near speech
+cdef float TRIAL_WRONG = 0.2
+cdef float TRIAL_NEAR = 1.5
+cdef float TRIAL_FLOOR = 100.0                          # mean square: -64 dBm0
 
 
 cdef void _clear(EchoState* s, EchoFilter* filter) noexcept nogil:
@@ -112,13 +134,13 @@ cdef void filter_reset(EchoState* s) noexcept nogil:
     s.peak_age = s.wheel = s.rest = 0
     s.error_front = s.error_heard = s.error_back = s.level_near = s.level_echo = s.level_far = 0.0
     s.better = s.quick = s.worse = s.stuck = s.since_copy = s.trial = s.lost = s.adding = s.tonal = 0
-    s.gained = s.moved = 0.0
+    s.gained = s.moved = s.said = s.taken = 0.0
     s.converged = 0
 
 
 cdef void filter_restart(EchoState* s) noexcept nogil:
     _copy(s, &s.back, &s.front)
-    _spread_variance(s, <float>0.1 * START_VAR)
+    _spread_variance(s, <float>0.1 * DOUBT)
     s.error_back = s.error_heard
 
 
@@ -154,6 +176,10 @@ cdef void filter_peak(EchoState* s) noexcept nogil:
         memset(s.peak, 0, s.bins * sizeof(float))
 
 
+cdef bint filter_on_trial(const EchoState* s) noexcept nogil:
+    return s.trial > 0
+
+
 cdef bint filter_poor(EchoState* s) noexcept nogil:
     return s.error_front > ENOUGH * s.level_echo + <float>4.0 * s.noise_power or s.fresh > 0
 
@@ -171,12 +197,16 @@ cdef void _trim(EchoState* s, int p) noexcept nogil:
             s.place[p] = p * s.span * s.hop + k
     s.tap[p] = best
     fft_forward(&s.fft, s.wave, s.back.re + p * bins, s.back.im + p * bins)
+    if s.tonal < TONAL_HOPS:                            # the bins between tones have nothing to tell
+        spectrum_blend(s.var + p * bins, BLEND, bins)
 
 
 cdef void filter_learn(EchoState* s) noexcept nogil:
-    cdef int p, x, bins = s.bins, trims = s.parts if filter_poor(s) else 1
+    cdef int p, x, bins = s.bins, trims = MOST_TRIMS if filter_poor(s) else 1
     cdef float most
     cdef SpectrumRule rule
+    if trims > s.parts:
+        trims = s.parts
     memcpy(s.peak_both, s.peak, bins * sizeof(float))
     spectrum_highest(s.peak_both, s.peak_old, bins)
     rule.share = <float>s.seen / s.n
@@ -223,7 +253,7 @@ cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
     s.level_near += <float>0.2 * (s.now.near - s.level_near)
     if not active:
         return
-    if s.fresh > 0 and s.converged:
+    if s.fresh > 0 and s.converged and (s.tonal >= TONAL_HOPS or s.error_front < SETTLED * s.level_echo + <float>4.0 * s.noise_power):
         s.fresh -= 1
     # A filter of another path adds its estimate to what is captured. Near speech that happens to be opposed to the echo looks the same,
     # but not for long, and where the estimate is small it cannot be the cause.
@@ -232,27 +262,63 @@ cdef void filter_watch(EchoState* s, bint active) noexcept nogil:
     if s.adding >= ADDING_HOPS:
         s.adding = 0
         _clear(s, &s.front)                             # worse than nothing
-        _loosen(s, 0.5, <float>0.2 * START_VAR)
+        _loosen(s, 0.5, <float>0.2 * DOUBT)
         s.error_front = s.error_heard = s.level_near
         s.converged = 0
         s.leak = 1.0
         s.stuck = -50
-    # A filter that takes nothing away for two seconds without a pause is wrong, whatever else there is.
-    s.lost = s.lost + 1 if s.converged and s.error_front > <float>0.5 * s.level_near and s.level_near > <float>4.0 * s.noise_power else 0
+    # A filter that takes nothing away for two seconds without a pause is wrong, unless that is near speech: then its estimate, though
+    # small beside it, is still in what is captured, and what it takes away on average is the power of the estimate. One that takes more
+    # is too small.
+    s.said += LOST_RATE * (s.now.echo - s.said)
+    s.taken += LOST_RATE * (s.now.near - s.now.left - s.taken)
+    s.lost = s.lost + 1 if (s.converged and s.error_front > <float>0.5 * s.level_near and s.level_near > <float>4.0 * s.noise_power
+                            and not LOST_SHARE * s.said < s.taken < LOST_MOST * s.said) else 0
     if s.lost >= LOST_HOPS:
-        _loosen(s, 1.0, START_VAR)
+        _loosen(s, 1.0, DOUBT)
         s.lost = 0
     # More than any hybrid returns is near speech, not another path.
     if (s.converged and s.error_front > <float>0.1 * s.level_echo and s.level_echo > <float>10.0 * s.noise_power
             and s.error_front < UNKNOWN_RETURN * s.level_far):
         s.stuck += 1
         if s.stuck >= 25:
-            _loosen(s, 0.3, <float>0.02 * START_VAR)
+            _loosen(s, 0.3, <float>0.02 * DOUBT)
             s.stuck = -50
     elif s.stuck > 0:
         s.stuck = 0
     elif s.stuck < 0:
         s.stuck += 1
+
+
+cdef bint _judge_trial(EchoState* s) noexcept nogil:
+    """Is the imported filter that of this line? Until that is known it does not learn, so that nothing but itself is judged.
+
+    Only hops count in which there is something to explain or the filter claims something. One that is right gains the power of its
+    estimate, one that is wrong loses it.
+    """
+    cdef float least = <float>4.0 * s.noise_power + TRIAL_FLOOR, gain
+    cdef int hops
+    cdef bint enough
+    if s.now.left < least and s.now.other < least:
+        return False
+    s.trial -= 1
+    s.trial_left += s.now.left
+    s.trial_tried += s.now.tried
+    s.trial_said += s.now.between
+    gain = s.trial_left - s.trial_tried
+    hops = TRIAL_HOPS - s.trial
+    # What is louder than the estimate may resemble it for a while: the more there is of it, the more hops it takes to tell.
+    enough = s.trial == 0 or hops >= TRIAL_ENOUGH and hops * s.trial_said > TRIAL_NEAR * s.trial_left
+    if (hops >= TRIAL_LEAST and s.trial_tried < TRIAL_DEEP * s.trial_left
+            or enough and gain > TRIAL_SHARE * s.trial_said and gain > 0.0):
+        _take_back(s, True)
+        return True
+    if s.trial == 0 or enough and gain < TRIAL_WRONG * s.trial_said:
+        s.trial = 0
+        _clear(s, &s.back)
+        _spread_variance(s, DOUBT)
+        s.error_back = s.error_heard
+    return False
 
 
 cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
@@ -276,13 +342,10 @@ cdef bint filter_judge(EchoState* s, bint active) noexcept nogil:
         s.better = 0
         return False
     if s.trial > 0:
-        s.trial -= 1
-        if s.trial == 0:                                # an imported filter that did not show itself right is forgotten
-            _clear(s, &s.back)
-            _spread_variance(s, START_VAR)
-            s.error_back = s.error_heard
-    s.quick = s.quick + 1 if tried < (<float>0.75 if s.converged < 2 else <float>0.6 if s.fresh > 0 else <float>0.2) * left else 0
-    if s.error_back < <float>0.8 * s.error_heard and tried < left and s.error_back < s.level_near and s.gained > 0.0:
+        return _judge_trial(s)
+    s.quick = s.quick + 1 if tried < (<float>0.75 if s.converged < 2 else <float>0.7 if s.fresh > 0 else <float>0.2) * left else 0
+    if (s.error_back < (<float>0.8 if s.fresh > 0 else <float>0.9) * s.error_heard and tried < left and s.error_back < s.level_near
+            and s.gained > 0.0):
         s.better += 1
         s.worse = 0
         copied = s.better >= 3 or s.error_back < <float>0.5 * s.error_heard
@@ -311,8 +374,9 @@ cdef void filter_take(EchoState* s, const float* taps) noexcept nogil:
         memcpy(s.wave, taps + p * s.part, s.part * sizeof(float))
         fft_forward(&s.fft, s.wave, s.back.re + p * s.bins, s.back.im + p * s.bins)
     for k in range(s.parts * s.bins):
-        s.var[k] = TRUST * (s.back.re[k] * s.back.re[k] + s.back.im[k] * s.back.im[k]) + TRUST * START_VAR / s.parts
+        s.var[k] = TRUST * (s.back.re[k] * s.back.re[k] + s.back.im[k] * s.back.im[k]) + TRUST * DOUBT / s.parts
     s.trial = TRIAL_HOPS
+    s.trial_left = s.trial_tried = s.trial_said = 0.0
 
 
 cdef void filter_give(EchoState* s, float* taps) noexcept nogil:

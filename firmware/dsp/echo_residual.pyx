@@ -21,7 +21,8 @@ from firmware.dsp.echo_state cimport EchoState, Fft
 cdef extern from "spectrum.h" nogil:
     void fft_inverse(const Fft* f, const float* re, const float* im, float* x)
 
-cdef float NEAR_MARGIN = 10.0                           # above residual and noise: somebody talks here
+cdef float NEAR_MARGIN = 10.0                           # above the expected residual: somebody talks here
+cdef float LEAST_LEAK = <float>4e-4                     # a sound that the filter has not met yet leaves more than those before it
 cdef float MOST_RESIDUAL = 0.5                          # of the echo estimate: a proven filter leaves no more
 cdef float UNKNOWN_RETURN = 0.075                       # of the reference's power, before there is a filter: 11 dB of hybrid loss
 cdef float MOST_NOISE = <float>(22750.0 * 22750.0 / 2.0 * 1.6e-4)  # -38 dBm0: anything steady above is a signal, not the line's noise
@@ -126,8 +127,8 @@ cdef void _follow_leak(EchoState* s, float left, float echo) noexcept nogil:
         s.leak += <float>0.1 * (ratio - s.leak)
     elif ratio < <float>8.0 * s.leak:
         s.leak += <float>0.05 * (ratio - s.leak)
-    if s.leak < <float>1e-5:
-        s.leak = <float>1e-5
+    if s.leak < LEAST_LEAK:
+        s.leak = LEAST_LEAK
 
 
 cdef bint _only_residual(EchoState* s, float left) noexcept nogil:

@@ -77,9 +77,13 @@ cdef struct EchoState:
     int lost                    # hops in a row the heard filter took nothing away
     int adding                  # hops in a row it added
     int since_copy
-    float gained, moved
+    float gained, moved         # by the background: power gained, and that of the difference of both estimates
+    float said, taken           # echo as the heard filter sees it, and the power it takes away: alike where it is right
     int converged
-    int trial                   # hops an imported filter has left to prove itself
+    int trial                   # hops of evidence an imported filter has left to prove itself
+    float trial_left            # sums over those hops: captured power, its rest, power of the estimate
+    float trial_tried
+    float trial_said
     # background noise and residual control
     float noise_power
     float noise_track           # smoothed power

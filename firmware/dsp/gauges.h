@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define GAUGE_PORTS 128
+#define GAUGE_PORTS 272
 #define GAUGE_LINES 16
 #define GAUGE_TAPS 1280               /* 160 ms at 8 kHz: more than the longest tail */
 
@@ -27,6 +27,25 @@ typedef struct {
     int64_t talk_ms, far_ms, overlap_ms;      /* since the measurement began */
 } port_gauge;
 
+/* Quality of an RTP port's call: what arrives here, and what the far end reports of what we send (RFC 3550 section 6.4). By the RTP thread. */
+typedef struct {
+    uint32_t turn;
+    uint32_t generation;              /* of the port's configuration; 0 = nothing yet */
+    uint64_t tick;                    /* of the last update */
+    uint32_t received, expected, received_bytes;
+    uint32_t sent, sent_bytes;
+    int32_t lost;                     /* expected - received; negative with duplicates */
+    float jitter_ms, worst_jitter_ms;
+    uint32_t reports_sent, reports_received, reports_refused;
+    uint32_t far_reports;             /* reception reports about our stream */
+    int32_t far_lost;
+    uint32_t far_expected;            /* packets of ours that the far end waited for */
+    float far_loss;                   /* share of the last interval, 0..1 */
+    float far_jitter_ms;
+    float round_trip_ms, worst_round_trip_ms;     /* negative: not known */
+    uint32_t far_bye;
+} rtp_gauge;
+
 typedef struct {
     uint32_t turn;
     uint32_t taps;                    /* 0 = empty */
@@ -39,6 +58,7 @@ typedef struct {
 
 typedef struct {
     port_gauge port[GAUGE_PORTS];
+    rtp_gauge rtp[GAUGE_PORTS];
     echo_memory learned[GAUGE_LINES];
     echo_memory offered[GAUGE_LINES];
 } gauges;

@@ -40,6 +40,7 @@ cdef extern from "learner_kernels.h" nogil:
 cdef double POWER_0DBM0 = 22750.0 * 22750.0 / 2.0
 cdef float FLOOR = 22750.0 * 22750.0 / 2.0 * 5.0e-5     # -43 dBm0
 cdef float QUIET = 22750.0 * 22750.0 / 2.0 * 2.51e-5    # -46 dBm0
+cdef float LOUDEST = 1.0e12
 cdef float PURE = 0.80
 cdef int DOUBT_FRAMES = 3
 cdef double LONGEST_PAUSE = 1600.0
@@ -48,7 +49,7 @@ cdef int AFTER_FRAMES = 150                             # other sound after the 
 
 
 cdef void learn_reset(LearnRing* ring) noexcept nogil:
-    memset(ring, 0, sizeof(LearnRing))
+    ring.frames = 0             # no frame is looked at that was not kept since: neither cleared nor touched before its turn
 
 
 cdef void learn_keep(LearnRing* ring, const ToneFront* front) noexcept nogil:
@@ -92,8 +93,25 @@ cdef int _close(LearnWork* w, int from_, int to, float before, float after) noex
     return 1
 
 
-cdef void _find_bursts(const LearnRing* ring, LearnWork* w, int count) noexcept nogil:
-    """Bursts of the tone in the basis, with what lay between them."""
+cdef float _ceiling(const LearnRing* ring, const LearnWork* w, int count, double near) noexcept nogil:
+    """10 dB above the middle one of the frames that have the pitch `near`."""
+    cdef int of_db[64]
+    cdef int i, db, have = 0, below = 0
+    memset(of_db, 0, sizeof(of_db))
+    for i in range(count):
+        if w.pitch[i] > 0 and fabs(w.pitch[i] - near) < 14.0:
+            db = <int>(10.0 * log10(learn_frame(ring, count, i).power / FLOOR))
+            of_db[db if 0 <= db < 64 else 63 if db > 0 else 0] += 1
+            have += 1
+    for db in range(64):
+        below += of_db[db]
+        if 2 * below >= have:
+            break
+    return <float>(FLOOR * 10.0 ** (0.1 * db + 1.0))
+
+
+cdef void _find_bursts(const LearnRing* ring, LearnWork* w, int count, float ceiling) noexcept nogil:
+    """Bursts of the tone in the basis, with what lay between them. What is louder than `ceiling` is other sound."""
     cdef float window[160]
     cdef float even[80]
     cdef float odd[80]
@@ -114,7 +132,7 @@ cdef void _find_bursts(const LearnRing* ring, LearnWork* w, int count) noexcept 
                 share += a * a + b * b + c * c + d * d
                 k += 2
             share /= total
-        tone = share >= PURE and not (state == 0 and w.share[i] < <float>0.01 * reference)
+        tone = share >= PURE and w.share[i] < ceiling and not (state == 0 and w.share[i] < <float>0.01 * reference)
         quiet = not tone and (w.share[i] < QUIET or w.share[i] < <float>0.1 * reference)
         w.tonal += tone
         w.quiet += quiet
@@ -227,10 +245,37 @@ cdef int _run(const LearnWork* w, int first, int k, LearntTone* out) noexcept no
     return n
 
 
+cdef bint _fits(double got, double want) noexcept nogil:
+    return fabs(got - want) <= 0.15 * want + 10.0
+
+
+cdef int _since(const LearnWork* w, int first, const LearntTone* t) noexcept nogil:
+    """The first burst of a rhythm that is known from `first` on: neither sound in a pause nor one lost burst hides what was before it."""
+    cdef int j, slot, lost, after = 0, k = t.nphases // 2
+    cdef double pause
+    for j in range(first - 1, -1, -1):
+        pause = 0.0
+        for lost in range(2):
+            slot = (after + 2 * k - 1 - lost) % k
+            pause += t.cadence_ms[2 * slot + 1]
+            if (
+                _fits(w.burst[j].end - w.burst[j].start, t.cadence_ms[2 * slot])
+                and _fits(w.burst[j + 1].start - w.burst[j].end, pause)
+                and fabs(w.burst[j].dbm0 - t.level_dbm0 - t.level_db[2 * slot]) <= 3.0
+            ):
+                break
+            pause += t.cadence_ms[2 * slot]
+        else:
+            return j + 1
+        after = slot
+    return 0
+
+
 cdef int _rhythm(LearnWork* w, LearntTone* out) noexcept nogil:
     """The cadence that explains most bursts; the index past its last one, 0 for none."""
     cdef LearntTone tried = out[0]
     cdef int k, first, n, best = 0, end = 0, start = 0
+    out.nphases = 0
     for k in range(1, 5):
         for first in range(w.bursts):
             n = _run(w, first, k, &tried)
@@ -242,7 +287,7 @@ cdef int _rhythm(LearnWork* w, LearntTone* out) noexcept nogil:
                 start = first
                 end = first + n
     if best:
-        first = start
+        first = _since(w, start, out)
         k = out.nphases // 2
         _turn(out, k)
         out.start_ms_ago = <int>w.burst[first].start    # since the oldest frame; the caller turns it round
@@ -358,8 +403,11 @@ cdef int learn_tone(const LearnRing* ring, LearnWork* w, LearntTone* out) noexce
         memset(out, 0, sizeof(LearntTone))
         if learn_frequencies(ring, w, count, (best + 0.5) * LEARN_VOTE_HZ, out):
             _basis(w, out)
-            _find_bursts(ring, w, count)
+            _find_bursts(ring, w, count, LOUDEST)
             k = _judge(w, out, count)
+            if k == LEARN_MUSIC or k == LEARN_FEW:      # a loud syllable of the same pitch makes softer bursts look like its echo
+                _find_bursts(ring, w, count, _ceiling(ring, w, count, (best + 0.5) * LEARN_VOTE_HZ))
+                k = _judge(w, out, count)
             if k == LEARN_DONE:
                 out.start_ms_ago = count * 10 - out.start_ms_ago
                 out.level_dbm0 -= <float>(10.0 * log10(<double>out.nfreq))

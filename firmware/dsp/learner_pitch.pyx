@@ -14,6 +14,7 @@ cdef extern from "learner_kernels.h" nogil:
     void learn_unpack(const signed char* sample, float scale, float* x)
     void learn_bin(const float* x, int n, double w, double* re, double* im)
 
+cdef double APART = 18.0    # Hz
 cdef float FLOOR = 22750.0 * 22750.0 / 2.0 * 5.0e-5     # -43 dBm0
 cdef int POINTS = 512
 cdef int LOWEST = 270                                   # Hz of what is learnt
@@ -167,7 +168,8 @@ cdef int _two(LearnWork* w, int n, double near, double* f1, double* f2) noexcept
         f2[0] = _highest(w.rest, n, f2[0] - 8.0, f2[0] + 8.0, 4.0, &p2)
     _remove(w.cut, w.taper, w.rest, n, f1[0], gain)
     _remove(w.rest, w.taper, w.cut, n, f2[0], gain)
-    if kernel_energy(w.cut, n) > 0.2 * total or fabs(f1[0] - f2[0]) < 8.0:
+    # Closer than any exchange's two (25 Hz is the least): one voice that glides.
+    if kernel_energy(w.cut, n) > 0.2 * total or fabs(f1[0] - f2[0]) < APART:
         return 0
     if p2 < 0.06 * p1:
         f2[0] = 0.0

@@ -95,7 +95,7 @@ cdef void _review_relays(EngineState* e) noexcept nogil:
     cdef int i, may
     cdef Port* a
     cdef Port* b
-    for i in range(TDM_PORTS, PORTS):
+    for i in range(TDM_PORTS, e.nports):
         a = &e.port[i]
         if not a.open or a.relay <= i:
             continue
@@ -278,14 +278,14 @@ cdef void mixer_tick(EngineState* e) noexcept nogil:
     cdef short zeros[80]
     memset(zeros, 0, sizeof(zeros))
     memset(e.members, 0, sizeof(e.members))
-    for i in range(PORTS):
+    for i in range(e.nports):
         p = &e.port[i]
         if p.open and p.bridge >= 0:
             if e.members[p.bridge] == 0:
                 memset(e.sums[p.bridge], 0, sizeof(e.sums[0]))
             e.members[p.bridge] += 1
     _review_relays(e)
-    for i in range(PORTS):
+    for i in range(e.nports):
         p = &e.port[i]
         if not p.open:
             continue
@@ -295,10 +295,10 @@ cdef void mixer_tick(EngineState* e) noexcept nogil:
             sum = e.sums[p.bridge]
             for k in range(BLOCK):
                 sum[k] += p.say[k]
-    for i in range(PORTS):
+    for i in range(e.nports):
         if e.port[i].open and e.port[i].whisper >= 0:
             _whisper(e, &e.port[i])
-    for i in range(PORTS):
+    for i in range(e.nports):
         p = &e.port[i]
         if p.open:
             _speak(e, p)

@@ -13,6 +13,7 @@ from firmware.dsp.abi cimport *
 from firmware.dsp.dtmf cimport dtmf_gen_fill
 from firmware.dsp.emit cimport emit, tick_ms
 from firmware.dsp.fsk cimport fsk_tx_fill
+from firmware.dsp.g711 cimport LAW_PCMA, g711_decode
 from firmware.dsp.rtp cimport rtp_send_key
 from firmware.dsp.state cimport *
 from firmware.dsp.tone cimport tone_gen_fill
@@ -52,15 +53,16 @@ cdef int _clips(EngineState* e, Port* p, short* out) noexcept nogil:
     cdef int32_t v
     while done < BLOCK:
         c = &e.clips[y.clips[y.index]]
-        n = c.n - y.at
+        n = loadi32(<int32_t*>&c.n) - y.at
         if n > BLOCK - done:
             n = BLOCK - done
-        if y.gain == 1.0:
+        if n < 0:
+            n = 0                   # it was dropped: on to the next one
+        if n:
+            g711_decode(LAW_PCMA, &c.codes[y.at], &out[done], n)
+        if y.gain != 1.0:
             for i in range(n):
-                out[done + i] = c.samples[y.at + i]
-        else:
-            for i in range(n):
-                v = <int32_t>(c.samples[y.at + i] * y.gain)
+                v = <int32_t>(out[done + i] * y.gain)
                 out[done + i] = 32767 if v > 32767 else (-32768 if v < -32768 else v)
         done += n
         y.at += n

@@ -170,6 +170,17 @@ cdef class RingSegment:
                 return dict(g) if g.measured else None
         return None             # its writer died over it
 
+    def quality(self, int port):
+        """What an RTP port's reports told last, as a dict of `rtp_gauge`'s names (gauges.h); None before the first."""
+        cdef rtp_gauge g
+        cdef int i
+        if not 0 <= port < GAUGE_PORTS:
+            raise ValueError(f"port is {port}, must be 0 to {GAUGE_PORTS - 1}")
+        for i in range(TURNS):
+            if turn_copy(&g, &self._live().gauges.rtp[port], sizeof(g)):
+                return dict(g) if g.generation else None
+        return None             # its writer died over it
+
     def learned(self, int slot):
         """The echo filter that media learned last on a slot, as (line, rate, depth, tick, erl_db, erle_db, taps as bytes), or None."""
         return _memory(&self._live().gauges.learned[_slot(slot)])

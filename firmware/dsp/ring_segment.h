@@ -21,9 +21,10 @@
 #include <unistd.h>
 
 #include "gauges.h"
+#include "net_address.h"
 
 #define RING_MAGIC 0x52505842u        /* "BXPR" */
-#define RING_VERSION 6u
+#define RING_VERSION 9u
 #define RING_COMMANDS 1024u
 #define RING_EVENTS 4096u
 #define RING_EVENT_RESERVE 3072u      /* slots that only lifecycle events may use */
@@ -52,12 +53,13 @@ typedef struct {
 enum {
     CMD_OPEN_RTP = 1, CMD_UPDATE_RTP, CMD_OPEN_LINE, CMD_CLOSE, CMD_JOIN, CMD_LEAVE, CMD_RELAY, CMD_UNRELAY, CMD_PLAY, CMD_TONE,
     CMD_STOP, CMD_DTMF, CMD_STAGE, CMD_FSK, CMD_DETECT, CMD_DETECT_TONE, CMD_MUTE_DIGITS, CMD_RECORD, CMD_STOP_RECORD, CMD_DRIVE,
-    CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL, CMD_LEARN
+    CMD_WATCH, CMD_SNAPSHOT, CMD_MEASURE, CMD_AGC, CMD_CLEAR_CHANNEL, CMD_LEARN, CMD_PULSE, CMD_MASK
 };
 enum {
     EVT_DONE = 1, EVT_FAILED, EVT_EPOCH, EVT_PORT, EVT_DIGIT, EVT_PLAYED, EVT_DTMF_SENT, EVT_FSK_SENT, EVT_FSK_MESSAGE, EVT_TONE_HEARD,
     EVT_TONE_STOPPED, EVT_VOICE, EVT_RTP_STARTED, EVT_RTP_SILENT, EVT_RECORDED, EVT_RING_BURST, EVT_BATTERY, EVT_POLARITY,
-    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE, EVT_ALERT_TONE
+    EVT_LOOP_CURRENT, EVT_LOOP, EVT_RING_TRIP, EVT_ACTIVITY, EVT_ECHO_FILTER, EVT_FAX_TONE, EVT_LEARNED_TONE, EVT_ALERT_TONE, EVT_PULSE_SENT,
+    EVT_PORT_HEALTH
 };
 enum { MEASURE_LEVELS = 1, MEASURE_ACTIVITY = 2 };
 enum { ECHO_FILTER_NONE = 0, ECHO_FILTER_TAKEN, ECHO_FILTER_ALIGNMENT, ECHO_FILTER_BAD };
@@ -65,14 +67,17 @@ enum { FAIL_PORT = 1, FAIL_RANGE, FAIL_STATE, FAIL_TYPE, FAIL_CLIP, FAIL_LOST, F
 
 /* Bodies of commands */
 typedef struct {
-    uint32_t remote_ip;               /* IPv4, host order; 0 = not known yet */
-    uint16_t remote_port;
+    net_address remote;               /* port 0 = not known yet */
+    net_address rtcp;                 /* RFC 3605; port 0 = the port above that of RTP */
     int16_t codec, payload_type, dtmf_type;   /* codec: CODEC_* of codec.pxd; dtmf_type -1 = none */
     uint16_t ptime_ms;
     uint8_t send, receive;
     uint8_t dtmf_khz;                 /* clock of the durations of keys: 8 or 48 */
     uint8_t comfort_noise;            /* the peer understands payload type 13 */
+    uint8_t suite;                    /* of SRTP, see srtp.pyx; 0 = in clear, SECURE_LATER = DTLS brings the keys */
+    uint8_t mux;                      /* RTCP comes and goes on the port of RTP (RFC 5761) */
     char tag[RING_TAG];
+    uint8_t send_key[48], receive_key[48];    /* master key and salt; wiped once the command was carried out */
 } body_rtp;
 typedef struct { uint64_t line; float rx_gain, tx_gain; uint16_t echo_tail_ms; char tag[RING_TAG]; } body_line;   /* line: identity, 0 = none */
 typedef struct { uint16_t bridge; uint8_t hear, speak; int16_t whisper; } body_join;    /* whisper: port that alone hears this one, -1 = none */
@@ -96,7 +101,9 @@ typedef struct { uint8_t digits, fsk, voice, tones, fax, learn; } body_detect;  
 typedef struct { uint32_t index, pad; body_spec spec; } body_detect_tone;
 typedef struct { uint8_t on; } body_flag;
 typedef struct { int64_t token; uint32_t file; } body_record;
-typedef struct { uint32_t code; } body_word;                                 /* drive code, or kind of watched line: 0 none, 1 FXO, 2 FXS */
+typedef struct { uint32_t code; } body_word;                                 /* kind of watched line: 0 none, 1 FXO, 2 FXS */
+typedef struct { uint32_t code, hold_ms, then; } body_drive;                 /* hold_ms 0: `code` stands; else `then` after exactly that time */
+typedef struct { int64_t token; uint16_t break_ms, make_ms, between_ms, count; char digits[RING_DIGITS]; } body_pulse;
 
 /* Payloads of events */
 typedef struct { uint64_t seq; int32_t code; } pay_answer;
@@ -114,17 +121,24 @@ typedef struct {
     uint16_t nfreq, nphases, reason;  /* reason: LEARN_*, 0 = learned */
 } pay_learned;
 typedef struct { int64_t start_at; float level_dbm0; int32_t overlap_ms; uint8_t talking; } pay_activity;
+typedef struct {
+    int32_t reg, read, attempt;       /* -1 = none */
+    uint8_t raised, final;
+    char kind[20], state[14], step[40], text[188];
+} pay_health;                         /* see PortHealth of media/events.py */
 typedef struct { float value; int32_t on; } pay_line;                        /* on, and volts or milliamps; RTP silence: on = ms */
 typedef struct {
     int64_t recording_token, player_token;
-    uint32_t remote_ip, recording_file;
-    uint32_t rx_packets, tx_packets, lost, late, foreign, malformed;
+    net_address remote;
+    uint32_t recording_file;
+    uint32_t rx_packets, tx_packets, lost, late, foreign, malformed, forged, repeated;
     uint32_t drive;
     float volts;
     int16_t bridge, relay, codec, payload_type, dtmf_type, whisper;
-    uint16_t remote_port, local_port, ptime_ms;
+    uint16_t local_port, ptime_ms;
     uint8_t rtp, hear, speak, relaying, send, receive, watched, recording;
     uint8_t battery, reversed, flowing, closed, ringing, open, playing, clear;   /* battery: 0 lost, 1 present, 2 not known yet */
+    uint8_t suite;                    /* of SRTP, 0 = in clear */
     char tag[RING_TAG];
 } pay_port;
 
@@ -156,8 +170,8 @@ typedef struct {
 } ring_segment;
 
 _Static_assert(sizeof(ring_command) == 256 && sizeof(ring_event) == 320, "ring slots have fixed sizes");
-_Static_assert(sizeof(body_play) <= RING_BODY && sizeof(body_tone) <= RING_BODY && sizeof(body_stage) <= RING_BODY, "command bodies fit");
-_Static_assert(sizeof(pay_port) <= RING_PAYLOAD && sizeof(pay_fsk) <= RING_PAYLOAD, "event payloads fit");
+_Static_assert(sizeof(body_rtp) <= RING_BODY && sizeof(body_play) <= RING_BODY && sizeof(body_tone) <= RING_BODY && sizeof(body_stage) <= RING_BODY, "command bodies fit");
+_Static_assert(sizeof(pay_port) <= RING_PAYLOAD && sizeof(pay_fsk) <= RING_PAYLOAD && sizeof(pay_health) <= RING_PAYLOAD, "event payloads fit");
 
 /* A queue from one engine thread to the tick. */
 #define LANE_EVENTS 256u
@@ -198,6 +212,12 @@ static inline void sleep_until_ns(uint64_t at) {
     t.tv_sec = (time_t)(at / 1000000000u);
     t.tv_nsec = (long)(at % 1000000000u);
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
+/* Have the pages of a piece of memory there before somebody needs them who must not wait; what they hold stays, whoever writes to it. */
+static inline void touch_pages(void *p, size_t n) {
+    for (size_t at = 0; at < n; at += 4096)
+        __atomic_fetch_add((uint32_t *)(((uintptr_t)p + at) & ~(uintptr_t)3), 0, __ATOMIC_RELAXED);
 }
 
 static inline int ring_post(ring_segment *s, const ring_event *e, int droppable) {

@@ -1,53 +1,35 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""RTP (RFC 3550), telephone events (RFC 4733) and symmetric learning (L2).
+"""RTP (RFC 3550) and telephone events (RFC 4733) (L2).
 
 Theory of operation
 -------------------
-Receiving runs in the RTP thread, packet by packet. A packet is *malformed* (counted, ignored) when its version, its CSRC,
-extension or padding lengths, its payload type or its size do not fit. Then its source is judged (after RFC 4961 and the
-latching of RFC 7362): a packet from the address in the SDP locks the port to it at once; another source may speak for
-LEARN packets and is then locked too, as long as the SDP address stays silent (a phone behind NAT). After the lock every
-other source is *foreign*: counted, ignored. A new SSRC from the locked source is a new stream. Audio goes to the tick through a
-ring without locks, or, while the port is relayed, straight to the peer's socket with our SSRC, our sequence numbers and
-timestamps moved by a constant; so switching between relay and mixing is invisible to the telephone.
-Telephone events: packets of one timestamp are one key. Its start is taken from whichever packet comes first, its end from the
-first end packet, or from a new timestamp, or from 200 ms without packets. A key that ended is never reported again.
-Timestamps run in the clock of the codec: 8000 Hz, with Opus 48 000 Hz (RFC 7587 section 4.1; G.722 keeps 8000, RFC 3551 section 4.5.2);
-a key lasts in the clock its payload type was negotiated with. A stream whose clock changes becomes another one (RFC 7160).
-Sending runs in the tick: continuous audio, also silence; a key is sent instead of audio and ends with three end packets.
-The sending state of a port belongs to the tick, or to the RTP thread while another port is relayed to it. The tick gives it up
-before it sets `relay_peer`; it takes it back after clearing `relay_peer` and seeing `relay_turn` change or even.
-Invariants: nothing allocates or blocks; a hostile packet touches no memory but counters.
+Receiving runs in the RTP thread, packet by packet. STUN and DTLS go to the side (`rtp_side.pyx`), RTCP to `rtcp.pyx`. A packet is *malformed* (counted,
+ignored) when its version, its CSRC, extension or padding lengths, its payload type or its size do not fit. Then its source is judged
+(`rtp_source.pyx`). A new SSRC from the source that is believed is a new stream. Audio goes to the tick through a ring without locks, or,
+while the port is relayed, straight to the peer's socket with our SSRC, our sequence numbers and timestamps moved by a constant; so
+switching between relay and mixing is invisible to the telephone. Telephone events: packets of one timestamp are one key. Its start is
+taken from whichever packet comes first, its end from the first end packet, or from a new timestamp, or from 200 ms without packets. A key
+that ended is never reported again. Timestamps run in the clock of the codec: 8000 Hz, with Opus 48 000 Hz (RFC 7587 section 4.1; G.722
+keeps 8000, RFC 3551 section 4.5.2); a key lasts in the clock its payload type was negotiated with. A stream whose clock changes becomes
+another one (RFC 7160). Sending runs in the tick: continuous audio, also silence; a key is sent instead of audio and ends with three end
+packets. The sending state of a port belongs to the tick, or to the RTP thread while another port is relayed to it. The tick gives it up
+before it sets `relay_peer`; it takes it back after clearing `relay_peer` and seeing `relay_turn` change or even. Encrypted ports: every
+packet is opened before anything else is believed of it (rtp_secure.pyx). Invariants: nothing here allocates or blocks; a hostile packet
+touches no memory but counters.
 """
 from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.string cimport memcpy, memset
 
 from firmware.dsp.abi cimport *
+from firmware.dsp.address cimport *
 from firmware.dsp.codec cimport codec_encode, codec_span
 from firmware.dsp.emit cimport emit_from
 from firmware.dsp.jitter cimport JITTER_NOISE, jitter_put
-from firmware.dsp.seam cimport seam_virtual
+from firmware.dsp.rtcp cimport rtcp_clock, rtcp_count, rtcp_leave, rtcp_leave_all, rtcp_receive
+from firmware.dsp.rtp_secure cimport secure_flush, secure_queue, secure_send, secure_sync, secure_take, secure_wipe
+from firmware.dsp.rtp_side cimport side_kind, side_put
+from firmware.dsp.rtp_source cimport source_answer, source_follow, source_foreign, source_judge
 from firmware.dsp.state cimport *
-
-cdef extern from "<arpa/inet.h>" nogil:
-    uint32_t htonl(uint32_t)
-    uint16_t htons(uint16_t)
-
-cdef extern from "<netinet/in.h>" nogil:
-    struct in_addr:
-        uint32_t s_addr
-    struct sockaddr_in:
-        unsigned short sin_family
-        uint16_t sin_port
-        in_addr sin_addr
-    enum: AF_INET
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t sendto(int fd, const void* data, size_t n, int flags, const sockaddr_in* to, unsigned int size)
-    enum: MSG_DONTWAIT, MSG_NOSIGNAL
-
-cdef enum:
-    LEARN = 25                  # packets (half a second) after which a source other than the SDP's is locked
 
 cdef const char* KEY_BYTES = "0123456789*#ABCD"
 
@@ -59,6 +41,17 @@ cdef uint32_t _random(EngineState* e) noexcept nogil:
     return e.random
 
 
+cdef RtpCounts rtp_counts(RtpPort* r) noexcept nogil:
+    """What came to a port since the start of the engine; a call's own figures are the differences."""
+    cdef RtpCounts c
+    c.rx = load32(&r.rx_packets)
+    c.foreign = r.foreign
+    c.malformed = r.malformed
+    c.forged = r.forged + r.unproven
+    c.repeated = r.repeated
+    return c
+
+
 cdef void rtp_reset_sender(EngineState* e, RtpPort* r) noexcept nogil:
     """New stream: random SSRC, sequence number and timestamp (RFC 3550 section 5.1)."""
     r.tx_ssrc = _random(e) ^ <uint32_t>mono_ns()
@@ -66,19 +59,22 @@ cdef void rtp_reset_sender(EngineState* e, RtpPort* r) noexcept nogil:
     r.tx_ts = _random(e)
     r.tx_last_ts = r.tx_ts
     r.tx_packets = 0
+    r.tx_bytes = 0
     r.tx_marker = 1
     r.hold = 0
     r.renew = 0
     r.fill = 0
 
 
-cdef int _send(RtpPort* r, int payload_type, int marker, uint32_t ts, const uint8_t* payload, int n) noexcept nogil:
+cdef int _send(EngineState* e, RtpPort* r, int payload_type, int marker, uint32_t ts, const uint8_t* payload, int n, int relayed) noexcept nogil:
+    """One packet to the telephone; `relayed`: in the RTP thread, which alone may encrypt."""
     cdef uint8_t packet[512]
-    cdef sockaddr_in to
-    cdef uint64_t learned = load64(&r.learned)
-    cdef uint32_t ip = <uint32_t>(learned >> 16) if learned else r.remote_ip
-    cdef int udp = <int>(learned & 0xFFFF) if learned else <int>r.remote_port
-    if ip == 0 or udp == 0 or n > 500:
+    cdef net_address to
+    if relayed:
+        source_answer(r, &to)
+    else:
+        source_follow(r, &to)
+    if not net_known(&to) or n > 500:
         return 0
     packet[0] = 0x80
     packet[1] = payload_type | (0x80 if marker else 0)
@@ -93,39 +89,23 @@ cdef int _send(RtpPort* r, int payload_type, int marker, uint32_t ts, const uint
     packet[10] = (r.tx_ssrc >> 8) & 0xFF
     packet[11] = r.tx_ssrc & 0xFF
     memcpy(&packet[12], payload, n)
-    memset(&to, 0, sizeof(to))
-    to.sin_family = AF_INET
-    to.sin_port = htons(udp)
-    to.sin_addr.s_addr = htonl(ip)
     r.tx_seq = (r.tx_seq + 1) & 0xFFFF
     r.tx_packets += 1
-    sendto(r.fd, packet, 12 + n, MSG_DONTWAIT | MSG_NOSIGNAL, &to, sizeof(to))
+    r.tx_bytes += n
+    if not relayed and loadi32(&r.suite):
+        secure_queue(e, r, packet, 12 + n, &to)
+        return 1
+    if relayed and secure_sync(r):
+        if load32(&e.seal.ask):
+            rtcp_leave_all(e)
+        secure_flush(e)         # what the tick sent before
+        secure_send(r, packet, 12 + n, &to)
+        return 1
+    net_send(r.fd, r.family, packet, 12 + n, &to)
     return 1
 
 
 # --- receiving: RTP thread ---------------------------------------------------------------------------------------------
-
-cdef int _from_our_peer(EngineState* e, RtpPort* r, uint32_t ip, int udp) noexcept nogil:
-    cdef RtpReceive* x = &r.rx
-    if x.locked:
-        return ip == x.source_ip and udp == x.source_port
-    if ip == r.remote_ip and <uint32_t>udp == r.remote_port:
-        x.locked = 1
-    elif x.source_ip == ip and x.source_port == udp:
-        x.foreign_first += 1
-        if x.foreign_first >= LEARN:
-            x.locked = 1
-    elif x.source_ip == 0:
-        x.foreign_first = 1
-    else:
-        return 0                # another candidate speaks already
-    if x.source_ip != ip or x.source_port != udp:
-        x.source_ip = ip
-        x.source_port = udp
-        x.have_ssrc = 0
-    store64(&r.learned, (<uint64_t>ip << 16) | <uint64_t>udp)
-    return 1
-
 
 cdef void _end_key(EngineState* e, Port* p) noexcept nogil:
     cdef RtpReceive* x = &p.rtp.rx
@@ -138,11 +118,6 @@ cdef void _end_key(EngineState* e, Port* p) noexcept nogil:
         d.duration_ms = x.key_duration // loadi32(&p.rtp.dtmf_khz)
         d.rfc4733 = 1
         emit_from(e, &e.rtp_lane, EVT_DIGIT, p.id, <int64_t>load64(&e.tick) * 10, &d, sizeof(d))
-
-
-cdef uint64_t _clock_ns(EngineState* e) noexcept nogil:
-    """Time as the telephones have it: real time, or that of the virtual clock."""
-    return load64(&e.tick) * 10000000 if seam_virtual(e) else mono_ns()
 
 
 cdef void _key(EngineState* e, Port* p, uint32_t ts, const uint8_t* data, int n) noexcept nogil:
@@ -167,7 +142,7 @@ cdef void _key(EngineState* e, Port* p, uint32_t ts, const uint8_t* data, int n)
         store32(&p.rtp.key_now, <uint32_t>x.key)
     if duration > x.key_duration:
         x.key_duration = duration
-    x.key_ns = _clock_ns(e)
+    x.key_ns = rtcp_clock(e)
     if data[1] & 0x80:
         _end_key(e, p)
 
@@ -178,7 +153,7 @@ cdef void rtp_keys_expire(EngineState* e, Port* p) noexcept nogil:
     cdef uint64_t now_ns
     if not x.key_active:
         return
-    now_ns = _clock_ns(e)
+    now_ns = rtcp_clock(e)
     if now_ns > x.key_ns and now_ns - x.key_ns > 200000000:
         _end_key(e, p)
 
@@ -204,26 +179,41 @@ cdef int _forward(EngineState* e, Port* p, int peer, int is_key, int is_noise, i
             x.relay_fresh = 1
             marker = not is_key
         out = ts + x.relay_offset
-        _send(to, to.dtmf_type if is_key else NOISE_TYPE if is_noise else to.payload_type, marker, out, data, n)
+        _send(e, to, to.dtmf_type if is_key else NOISE_TYPE if is_noise else to.payload_type, marker, out, data, n, 1)
         if <int32_t>(out + length - to.tx_last_ts) > 0:
             to.tx_last_ts = out + length
     add32(&e.relay_turn, 1)
     return 1
 
 
-cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint32_t ip, int udp_port) noexcept nogil:
-    """One datagram of n bytes from ip:udp_port (host order)."""
+cdef void rtp_receive(EngineState* e, Port* p, uint8_t* data, int n, const net_address* source) noexcept nogil:
+    """One datagram of n bytes (aligned, decrypted in place) from the port's socket."""
     cdef RtpPort* r = p.rtp
     cdef RtpReceive* x = &r.rx
     cdef PacketRing* q = &r.packets
     cdef Packet* slot
     cdef uint32_t generation = load32(&r.generation), ts, ssrc
-    cdef int head, pt, peer, is_key, is_noise, payload
+    cdef int head, pt, peer, is_key, is_noise, payload, suite
     if generation == 0:
         return                  # closed
+    if side_kind(data, n):
+        side_put(e, p, data, n, source)
+        return
+    if n >= 2 and data[0] >> 6 == 2 and 192 <= data[1] <= 223:      # RFC 5761 section 4
+        rtcp_receive(e, p, data, n, source, 0)
+        return
+    rtcp_leave(e, p)
     if generation != x.generation:
         memset(x, 0, sizeof(RtpReceive))
         x.generation = generation
+    suite = secure_sync(r)
+    if suite:
+        if source_foreign(e, r, source):
+            r.foreign += 1      # not worth the arithmetic
+            return
+        n = secure_take(r, data, n)
+        if n < 0:
+            return
     if n < 13 or (data[0] >> 6) != 2:
         r.malformed += 1
         return
@@ -246,17 +236,18 @@ cdef void rtp_receive(EngineState* e, Port* p, const uint8_t* data, int n, uint3
             or (not is_key and not is_noise and pt != loadi32(&r.payload_type))):
         r.malformed += 1
         return
-    if not _from_our_peer(e, r, ip, udp_port):
+    ssrc = (<uint32_t>data[8] << 24) | (<uint32_t>data[9] << 16) | (<uint32_t>data[10] << 8) | data[11]
+    if not source_judge(e, r, source, ssrc, <uint16_t>((data[2] << 8) | data[3]), suite):
         r.foreign += 1
         return
     ts = (<uint32_t>data[4] << 24) | (<uint32_t>data[5] << 16) | (<uint32_t>data[6] << 8) | data[7]
-    ssrc = (<uint32_t>data[8] << 24) | (<uint32_t>data[9] << 16) | (<uint32_t>data[10] << 8) | data[11]
     if x.have_ssrc and x.ssrc != ssrc:
         if x.key_active:
             _end_key(e, p)
         x.key_seen = 0
     x.ssrc = ssrc
     x.have_ssrc = 1
+    rtcp_count(e, p, ssrc, <uint16_t>((data[2] << 8) | data[3]), ts, payload, not is_key)
     add32(&r.rx_packets, 1)
     if not loadi32(&r.receive):
         return
@@ -297,6 +288,7 @@ cdef void rtp_take_packets(EngineState* e, Port* p) noexcept nogil:
     cdef uint64_t head = load64(&q.head)
     cdef uint64_t tail = q.tail
     cdef Packet* slot
+    secure_wipe(p.rtp)
     while tail < head:
         slot = &q.slot[tail % PACKET_RING]
         jitter_put(&p.rtp.jitter, e.tick, slot.ssrc, slot.seq, slot.ts, slot.marker, slot.kind, slot.data, slot.n)
@@ -317,7 +309,7 @@ cdef void rtp_send_block(EngineState* e, Port* p, const short* samples) noexcept
         if r.fill >= r.ptime:
             n = codec_encode(&r.coder, r.pcm, r.fill, r.frame, sizeof(r.frame))
             if n > 0:
-                _send(r, r.payload_type, r.tx_marker, r.tx_ts - r.ts_block * <uint32_t>(r.fill // BLOCK - 1), r.frame, n)
+                _send(e, r, r.payload_type, r.tx_marker, r.tx_ts - r.ts_block * <uint32_t>(r.fill // BLOCK - 1), r.frame, n, 0)
                 r.tx_marker = 0
             r.fill = 0
     store32(&r.tx_ts, r.tx_ts + r.ts_block)
@@ -334,5 +326,5 @@ cdef int rtp_send_key(EngineState* e, Port* p, char digit, uint32_t ts, int dura
             data[1] = (0x80 if end else 0) | 10
             data[2] = (duration >> 8) & 0xFF
             data[3] = duration & 0xFF
-            return _send(p.rtp, p.rtp.dtmf_type, marker, ts, data, 4)
+            return _send(e, p.rtp, p.rtp.dtmf_type, marker, ts, data, 4, 0)
     return 0

@@ -3,19 +3,21 @@
 
 Theory of operation
 -------------------
-FXO ring: voltage beyond +-20 V must alternate with half-periods of 7 to 34 ms (15 to 68 Hz) for 200 ms; 10 Vrms is below the
-threshold, so hum is not a ring. The burst ends when nothing alternates for 300 ms. Its two events carry the instants of the
-first and of the last alternation.
+FXO ring: half-waves must alternate with half-periods of 6 to 39 ms (13 to 70 Hz) for 200 ms. What counts as a half-wave is the chip's threshold
+(13.5 Vrms at least, so hum is none); a reversal of the line or a neon pulse makes a single one. The burst ends when nothing alternates for
+300 ms. Its two events carry the instants of the first and of the last alternation. A hook that closes into alternations has answered: then
+they are told as a burst at once.
 FXO battery: lost after 64 ms below 3 V, back after 300 ms; polarity: 64 ms of the other sign, the first reading is kept and not
 reported. Both stand still while ringing voltage is there.
 Voltage, FXO and FXS: a reading that stays within 2 V for 400 ms and differs by more than 2 V from the last one told is told as another
 `Battery` with the instant of the reading, so that core knows 48 V at rest, 8 V under a parallel telephone, and a change of sign. Loop current counts off-hook only: flowing from 5 mA on, a loss
-is reported after 20 ms, a return after 4 ms, both with the instant of the edge.
-FXS loop: closed from 10 mA on, 4 ms debounce, the instant is that of the edge, so pulses and flashes can be measured to the ms.
-FXS ringing: more than 10 mA of DC for 100 ms is a ring trip; the scanner feeds the line at once (the chip does it by itself),
-then reports. A slot that is watched already goes on as it is when core watches it again: what stands is in the snapshot.
-The scan of a block runs in the scanner thread in real time, and within the tick under a virtual clock, so that events
-belong to their tick; `scan_busy` keeps the two apart when the pace changes.
+is reported after 20 ms, a return after 4 ms, both with the instant of the edge; a current that settles (within 10 % for 60 ms) at another value,
+20 % off at least, is told again: a telephone in parallel. While pulses are dialled current says nothing.
+FXS loop: closed when the chip says so, 4 ms debounce, the instant is that of the edge, so pulses and flashes can be measured to the ms. The
+closure is told with a current that was read after it.
+FXS ringing: a ring trip is seen twice, then told; the chip has fed the line by itself, and the caller sees that it goes on.
+A slot that is watched already goes on as it is when core watches it again: what stands is in the snapshot.
+These functions are called for each ms, by the decoder of a chip's registers or from the facts of a world without chips.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -25,11 +27,11 @@ from firmware.dsp.emit cimport emit_from
 from firmware.dsp.state cimport *
 
 cdef enum:
-    RING_DV = 200
-    HALF_LEAST = 6              # ms; 68 Hz is 7.35, sampled at 1 ms
-    HALF_MOST = 34
+    HALF_LEAST = 6              # ms; 70 Hz is 7.14, sampled at 1 ms
+    HALF_MOST = 39
     RING_MS = 200
     RING_OFF_MS = 300
+    GLARE_TURNS = 2             # half-waves of a ring that was not proven yet when the hook closed
     BATTERY_DV = 30
     LOST_MS = 64
     BACK_MS = 300
@@ -38,9 +40,11 @@ cdef enum:
     LEVEL_MS = 400
     FLOW_DMA = 50
     FLOW_LOST_MS = 20
-    LOOP_DMA = 100
     DEBOUNCE_MS = 4
-    TRIP_MS = 100
+    TRIP_SCANS = 2
+    CURRENT_WAIT_MS = 12        # for a reading of the current after the loop closed
+    SETTLED_MS = 60
+    STEP_DMA = 15               # readings of a settled current differ by less, or by 10 %
     UNKNOWN = 2
 
 
@@ -52,8 +56,7 @@ cdef void _say(EngineState* e, int slot, int kind, int64_t at, int on, float val
     emit_from(e, &e.scan_lane, kind, slot, at, &d, sizeof(d))
 
 
-cdef void _ring(EngineState* e, int slot, Line* n, int ac, int64_t now) noexcept nogil:
-    cdef int sign = 1 if ac > RING_DV else (-1 if ac < -RING_DV else 0)
+cdef void _ring(EngineState* e, int slot, Line* n, int sign, int64_t now) noexcept nogil:
     cdef int64_t half
     if sign and sign != n.sign:
         half = now - n.turn
@@ -95,7 +98,7 @@ cdef void _battery(EngineState* e, int slot, Line* n, int dc, int64_t now) noexc
     cdef int raw = size >= BATTERY_DV
     cdef int sign
     n.volts = <float>dc / 10
-    if n.sign:                  # ringing voltage makes false readings
+    if n.turns >= 2 or n.ringing:       # ringing voltage makes false readings; a single half-wave may be a reversal
         n.battery_since = now
         n.polarity_since = now
         n.level_since = now
@@ -122,75 +125,81 @@ cdef void _battery(EngineState* e, int slot, Line* n, int dc, int64_t now) noexc
         n.polarity_known = 1
 
 
-cdef void _fxo(EngineState* e, int slot, Line* n, const line_fact* f, int64_t now) noexcept nogil:
+cdef void _settled(EngineState* e, int slot, Line* n, int dma, int64_t now) noexcept nogil:
+    """Tell a loop current that settled at another value than the one told last."""
+    cdef int off = dma - n.flow_dma, step = n.flow_dma // 10
+    if step < STEP_DMA:
+        step = STEP_DMA
+    if off > step or off < -step:
+        n.flow_dma = dma
+        n.flow_level_since = now
+        return
+    off = dma - n.told_dma
+    if now - n.flow_level_since >= SETTLED_MS and (5 * off > n.told_dma or 5 * off < -n.told_dma):
+        n.told_dma = dma
+        _say(e, slot, EVT_LOOP_CURRENT, n.flow_level_since, 1, <float>dma / 10)
+
+
+cdef void _flow(EngineState* e, int slot, Line* n, int off_hook, int dma, int64_t now) noexcept nogil:
     cdef int flow
-    _ring(e, slot, n, f.ac_dv, now)
-    _battery(e, slot, n, f.dc_dv, now)
-    if load32(&e.drive[slot]) != LINE_OFF_HOOK:
+    if not off_hook:
         storei32(&n.flowing, 0)
         n.flow_raw = 0
         n.flow_since = now
         return
-    flow = f.current >= FLOW_DMA
+    flow = dma >= FLOW_DMA
     if flow != n.flow_raw:
         n.flow_raw = flow
         n.flow_since = now
     if flow != n.flowing and now - n.flow_since >= (DEBOUNCE_MS if flow else FLOW_LOST_MS):
         storei32(&n.flowing, flow)
-        _say(e, slot, EVT_LOOP_CURRENT, n.flow_since, flow, <float>f.current / 10)
+        n.told_dma = n.flow_dma = dma
+        n.flow_level_since = now
+        _say(e, slot, EVT_LOOP_CURRENT, n.flow_since, flow, <float>dma / 10)
+    elif flow and n.flowing:
+        _settled(e, slot, n, dma, now)
 
 
-cdef void _fxs(EngineState* e, int slot, Line* n, const line_fact* f, int64_t now) noexcept nogil:
-    cdef int closed
-    n.volts = <float>f.dc_dv / 10
-    if load32(&e.drive[slot]) == FEED_RINGING:
-        n.loop_since = now
-        n.level_since = now
-        if f.ring_dc <= LOOP_DMA:
-            n.trip_since = now
-        elif now - n.trip_since >= TRIP_MS:
-            e.seam.drive(e, slot, FEED_ACTIVE)
-            _say(e, slot, EVT_RING_TRIP, now, 1, <float>f.ring_dc / 10)
-        return
-    n.trip_since = now
-    _level(e, slot, n, f.dc_dv, now)
-    closed = f.current >= LOOP_DMA
+cdef void line_fxo(EngineState* e, int slot, Line* n, int sign, int dv, int has_dv, int dma, int off_hook, int dialling, int64_t now) noexcept nogil:
+    """One ms of an exchange line: sign of a ringing half-wave (0 = none), 0.1 V, 0.1 mA, hook; `dialling`: pulses are under way."""
+    if off_hook and n.turns >= GLARE_TURNS and not n.ringing:
+        storei32(&n.ringing, 1)
+        _say(e, slot, EVT_RING_BURST, n.ring_from, 1, 0)
+    _ring(e, slot, n, sign, now)
+    if has_dv:
+        _battery(e, slot, n, dv, now)
+    if dialling:
+        n.flow_since = n.flow_level_since = now
+    else:
+        _flow(e, slot, n, off_hook, dma, now)
+
+
+cdef void _loop(EngineState* e, int slot, Line* n, int closed, int dma, int64_t read_at, int64_t proven_at, int lag, int64_t now) noexcept nogil:
     if closed != n.loop_raw:
         n.loop_raw = closed
         n.loop_since = now
-    if closed != n.closed and now - n.loop_since >= DEBOUNCE_MS:
-        storei32(&n.closed, closed)
-        _say(e, slot, EVT_LOOP, n.loop_since, closed, <float>f.current / 10)
+    if closed == n.closed or now - n.loop_since < DEBOUNCE_MS or proven_at < n.loop_since:
+        return
+    if closed and read_at < n.loop_since and now - n.loop_since < CURRENT_WAIT_MS:
+        return
+    storei32(&n.closed, closed)
+    _say(e, slot, EVT_LOOP, n.loop_since - lag, closed, <float>dma / 10)
 
 
-cdef int scan_blocks(EngineState* e) noexcept nogil:
-    """Scan every block delivered and not yet scanned; returns whether there was one. Any engine thread, one at a time."""
-    cdef line_fact facts[10]
-    cdef uint64_t block, last
-    cdef int slot, i, n, kind
-    cdef int64_t at
-    cdef Line* line
-    if e.world == NULL or swap32(&e.scan_busy, 1):
-        return 0
-    last = e.seam.delivered(e)
-    block = load64(&e.world.scanned)
-    if block + WORLD_BLOCKS // 2 < last or block > last:
-        block = last - 1 if last else 0         # too late, or another world: go on with what is there
-    n = block < last
-    while block < last:
-        for slot in range(WORLD_PORTS):
-            line = &e.line[slot]
-            kind = loadi32(&line.kind)
-            if kind == SCAN_OFF:
-                continue
-            at = <int64_t>block * 10
-            e.seam.facts(e, block, slot, facts)
-            for i in range(WORLD_FACTS):
-                if kind == SCAN_FXO:
-                    _fxo(e, slot, line, &facts[i], at + i)
-                else:
-                    _fxs(e, slot, line, &facts[i], at + i)
-        block += 1
-        store64(&e.world.scanned, block)
-    store32(&e.scan_busy, 0)
-    return n
+cdef int line_fxs(EngineState* e, int slot, Line* n, int closed, int trip, int dv, int has_dv, int dma, int64_t read_at, int64_t proven_at, int lag, int64_t now) noexcept nogil:
+    """One ms of a telephone: what the chip detects (`lag` ms after it was), 0.1 V, 0.1 mA; the instants when the current was read and
+    when a chip was last proven to speak. 1 = answered."""
+    if has_dv:
+        n.volts = <float>dv / 10
+    if load32(&e.drive[slot]) == FEED_RINGING:
+        n.loop_since = n.level_since = now
+        n.loop_raw = n.closed
+        n.trips = n.trips + 1 if trip else 0
+        if n.trips == TRIP_SCANS:
+            _say(e, slot, EVT_RING_TRIP, now, 1, <float>dma / 10)
+        return n.trips >= TRIP_SCANS
+    n.trips = 0
+    if has_dv:
+        _level(e, slot, n, dv, now)
+    _loop(e, slot, n, closed, dma, read_at, proven_at, lag, now)
+    return 0

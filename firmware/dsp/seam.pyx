@@ -141,6 +141,7 @@ cdef void seam_world(EngineState* e) noexcept nogil:
     e.seam.delivered = _world_delivered
     for i in range(WORLD_PORTS):
         e.drive[i] = load32(&e.world.drive[i])
+    store64(&e.scan.decoded, load64(&e.world.posted))   # what an earlier media process posted is nobody's
 
 
 cdef void seam_none(EngineState* e) noexcept nogil:

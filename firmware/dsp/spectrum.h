@@ -147,6 +147,21 @@ static inline void spectrum_learn(float *wr, float *wi, float *var, const float 
     }
 }
 
+/* Each value moves by `share` towards the mean of its two neighbours. */
+static inline void spectrum_blend(float *x, float share, int n)
+{
+    typedef __attribute__((vector_size(16))) int lanes;
+    const vec4 keep = vec_set(1.0f - share), half = vec_set(0.5f * share);
+    vec4 now = fft_at(x), last = __builtin_shuffle(now, (lanes){1, 1, 1, 1});
+    for (int k = 0; k < n; k += 4) {
+        const vec4 next = k + 4 < n ? fft_at(x + k + 4) : __builtin_shuffle(now, (lanes){3, 3, 3, 3});
+        const vec4 left = __builtin_shuffle(last, now, (lanes){3, 4, 5, 6}), right = __builtin_shuffle(now, next, (lanes){1, 2, 3, 4});
+        fft_to(x + k, keep * now + half * (left + right));
+        last = now;
+        now = next;
+    }
+}
+
 /* Sounds of one hop, as floats. */
 static inline void sound_load(float *to, const int16_t *x, int n)
 {

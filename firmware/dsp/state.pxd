@@ -4,8 +4,9 @@
 # 32 or 64 bit words accessed with the atomics of ring_segment.h.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from firmware.dsp.abi cimport echo_memory, event_lane, pay_port, ring_event, ring_segment
+from firmware.dsp.abi cimport echo_memory, event_lane, pay_port, ring_event, ring_segment, rtp_gauge
 from firmware.dsp.activity cimport Activity
+from firmware.dsp.address cimport net_address, net_box
 from firmware.dsp.agc cimport Agc
 from firmware.dsp.codec cimport Codec
 from firmware.dsp.answer_tone cimport AnswerTones
@@ -19,17 +20,27 @@ from firmware.dsp.jitter cimport Jitter
 from firmware.dsp.highpass cimport HighPass
 from firmware.dsp.learner_pitch cimport LearnRing, LearnWork
 from firmware.dsp.meter cimport Meter
+from firmware.dsp.scan_state cimport Hardware, Scan, ScanFault
+from firmware.dsp.srtp cimport Secure
 from firmware.dsp.tone cimport ToneFront, ToneGen, ToneTrack
 
 cdef enum:
     BLOCK = 80                  # samples of a 10 ms tick
     TDM_PORTS = 16
-    PORTS = 128
-    BRIDGES = 64
-    RECORDERS = 64
+    PORTS = 272                 # at most; an engine has 16 and its RTP ports
+    BRIDGES = 128
+    RECORDERS = 128
     RECORD_FRAMES = 16384       # stereo frames a recorder can hold back: 2 s
     PACKET_RING = 32
     PACKET_BYTES = 480
+    SEAL_RING = 256             # packets of the tick that wait to be encrypted
+    BELL = 0x10000              # in the epoll set of the RTP thread: not a port but its eventfd,
+    RTCP_BIT = 0x20000          # or the RTCP socket of a port
+    SIDE_RING = 64              # datagrams that wait for the side: STUN and DTLS
+    SIDE_BYTES = 1500
+    SIDE_BURST = 64             # such datagrams a port may bring at once,
+    SIDE_EVERY = 1              # and one more in so many ticks
+    SIDE_ASKS = 32              # what the side wants of the tick
     NOISE_TYPE = 13             # static payload type of comfort noise (RFC 3389)
     TAILS = 4                   # echo tails of 16, 32, 64, 128 ms
     PLAYER_IDLE = 0
@@ -45,16 +56,27 @@ cdef enum:
 cdef extern from "world_segment.h" nogil:
     enum:
         WORLD_MAGIC, WORLD_VERSION, WORLD_PORTS, WORLD_BLOCKS, WORLD_SAMPLES, WORLD_FACTS
+        WORLD_CHAINS, WORLD_PROGRAMS, WORLD_PROGRAM_BYTES, WORLD_MAILS, WORLD_MAIL_BYTES
         FEED_OPEN, FEED_ACTIVE, FEED_ON_HOOK_TX, FEED_RINGING, FEED_REVERSED, FEED_REVERSED_TX, LINE_ON_HOOK, LINE_OFF_HOOK
 
     ctypedef struct line_fact:
         int16_t dc_dv, current, ac_dv, ring_dc
 
+    ctypedef struct world_access:
+        uint8_t ms, chain, split, bytes
+
+    ctypedef struct world_program:
+        uint64_t block
+        uint32_t size
+        uint8_t data[6136]
+
     ctypedef struct world_segment:
         uint32_t magic, version, ports, playback_depth, speed, align_epoch
         int64_t wall_base_ms
-        uint32_t world_pid, media_pid
-        uint64_t delivered, ticked, scanned, silent_ticks
+        uint32_t world_pid, media_pid, chains
+        uint64_t delivered, ticked, scanned, silent_ticks, posted, ran
+        uint32_t bell
+        world_program program[16]
         uint32_t drive[16]
         int16_t capture[16][16][80]
         int16_t playback[16][16][80]
@@ -73,7 +95,7 @@ cdef struct Seam:
     uint64_t (*delivered)(EngineState* e) noexcept nogil                             # blocks whose facts exist
 
 cdef struct Clip:
-    short* samples
+    uint8_t* codes              # A-law: half the memory of samples, and what most telephones are sent anyway
     int n
 
 cdef struct Packet:
@@ -90,12 +112,21 @@ cdef struct PacketRing:         # RTP thread -> tick
     uint64_t tail
     Packet slot[32]
 
+cdef struct Candidate:          # a source that is not the one in the SDP
+    net_address at
+    uint32_t ssrc
+    uint16_t seq                # of its last packet
+    int run                     # packets in a row
+    uint64_t tick               # of its last packet
+
 cdef struct RtpReceive:         # RTP thread only
     uint32_t generation         # of the configuration this state was built under
-    uint32_t source_ip
-    uint16_t source_port
+    net_address source          # whom we believe; port 0: nobody yet
     int locked
-    int foreign_first           # packets taken from a source other than the one in the SDP
+    int sdp                     # source is that of the SDP
+    uint64_t heard_tick         # of the last packet of source
+    Candidate one               # the leading candidate
+    Candidate other
     uint32_t ssrc
     int have_ssrc
     uint32_t relay_seen
@@ -109,13 +140,116 @@ cdef struct RtpReceive:         # RTP thread only
     int relay_fresh
     uint32_t relay_offset
 
+cdef struct SecureKeys:         # tick -> RTP thread: see rtp_secure.pyx
+    uint32_t version            # odd while it is written
+    uint32_t taken              # the version the RTP thread has
+    uint32_t suite
+    uint32_t turn[2]            # raised when what we send under changes, and when what the peer does
+    uint64_t word[12]           # the keys: what we send under, then what the peer does: 48 bytes each
+    uint64_t mark[2]            # tick: which keys those were
+    int full                    # tick: still to be wiped
+
+cdef struct SealSlot:
+    uint32_t rtp                # index of the port
+    uint32_t version            # of its keys
+    net_address to
+    int n
+    uint8_t data[512]
+
+cdef struct SealRing:           # tick -> RTP thread
+    int fd                      # eventfd that wakes the RTP thread
+    uint32_t ask                # keys have changed
+    uint64_t head
+    uint64_t tail
+    uint64_t told               # tick: head when it last rang
+    SealSlot slot[256]
+
+cdef struct SideSlot:
+    int port                    # engine port
+    uint32_t opened             # of the port when it came
+    int n
+    net_address source
+    uint8_t data[1500]
+
+cdef struct SideRing:           # RTP thread -> the side (Python, event loop of the media process)
+    int fd                      # eventfd that wakes it
+    uint32_t lost               # datagrams without room
+    uint64_t head
+    uint64_t tail
+    SideSlot slot[64]
+
+cdef struct SideAsk:            # the side -> tick
+    int port
+    uint32_t opened             # of the port that is meant
+    int suite                   # keys of this suite, or -1: `remote` is to be spoken to (port 0: that of the SDP again)
+    net_address remote
+    uint8_t send[48]
+    uint8_t receive[48]
+
+cdef struct SideAsks:
+    uint64_t head
+    uint64_t tail
+    SideAsk ask[32]
+
+cdef struct Rtcp:               # RTP thread only; see rtcp.pyx
+    uint32_t opened             # the port's opening that this is about
+    int alive                   # that one is not over for the far end
+    uint32_t dice
+    # what arrives (RFC 3550 appendix A.1, A.3, A.8)
+    int counting
+    uint32_t ssrc
+    uint16_t top
+    uint32_t cycles
+    uint32_t base
+    uint32_t bad
+    uint32_t received
+    uint32_t bytes
+    uint32_t past_expected      # of streams before this one
+    uint32_t past_received
+    uint32_t expected_prior
+    uint32_t received_prior
+    int timed                   # transit is known
+    uint32_t transit
+    uint32_t jitter             # in clock ticks, times 16
+    int32_t clock_khz
+    # what is said
+    uint64_t due_ns
+    uint64_t shown_ns
+    uint32_t told_packets       # of ours, in the last report
+    int quiet                   # reports since we sent a packet
+    uint32_t tx_ssrc
+    net_address to              # where the last report went,
+    int to_mux                  # and by which socket
+    # what is heard
+    net_address source          # of the far end's reports; port 0: none yet
+    uint32_t sr_ntp             # middle of the far end's last sender report's time
+    uint64_t sr_ns              # when it came
+    uint32_t far_ssrc           # our stream as the far end counts it
+    uint32_t far_top
+    int32_t far_lost
+    rtp_gauge show
+
+cdef struct RtpCounts:
+    # Packets that came since the start of the engine.
+    uint32_t rx, foreign, malformed, forged, repeated
+
+
 cdef struct RtpPort:
     int fd                      # UDP socket, the same for the engine's life
+    int rtcp_fd                 # the socket above it, -1 = none
+    int family                  # of both
     uint16_t local_port
     # configuration: written by the tick, read by the RTP thread; `generation` is stored last
     uint32_t generation
-    uint32_t remote_ip
-    uint32_t remote_port
+    uint32_t last_generation    # tick
+    uint32_t opened             # raised by every opening and closing
+    net_address sdp             # tick: of the SDP, while another is nominated
+    int later                   # tick: DTLS brings the keys
+    net_box remote              # of the SDP, or nominated
+    net_box rtcp_to             # of the SDP; port 0 = the port above that of RTP
+    int32_t mux                 # RTCP on the port of RTP
+    int32_t pinned              # the remote address was nominated (ICE): it alone is heard
+    int32_t clock_khz           # of the RTP clock
     int32_t codec               # CODEC_*
     int32_t payload_type
     int32_t dtmf_type
@@ -126,23 +260,41 @@ cdef struct RtpPort:
     int32_t comfort_noise       # the peer understands NOISE_TYPE
     uint32_t ts_block           # RTP clock ticks in a block: 80, Opus 480
     int32_t ptime               # samples at 8 kHz
+    int32_t suite               # of SRTP, 0 = in clear
     int32_t relay_peer          # port id packets are forwarded to, -1 = none
     uint32_t relay_start        # raised when a relay begins: new timestamp offset
     # written by the RTP thread
-    uint64_t learned            # ip << 16 | port of the source we answer to, 0 = none yet
+    net_box learned             # the source we answer to; void under another generation
+    net_box remote_seen         # copy of `remote`
+    uint32_t side_left          # STUN and DTLS datagrams this port may still bring
+    uint64_t side_tick
+    uint32_t side_refused
     uint32_t rx_packets
     uint32_t foreign
     uint32_t malformed
+    uint32_t forged             # not genuine under the keys
+    uint32_t unproven           # likewise, before the first genuine one under these keys: may have been on their way
+    int proven                  # a genuine packet came under these keys
+    uint32_t repeated           # genuine, but seen before
+    uint32_t secured            # version of the keys that sealer and opener have
+    uint32_t turned[2]          # RTP thread: its contexts follow these turns
+    int suite_now
+    Secure* sealer
+    Secure* opener
     uint32_t key_now            # digit being keyed, 0 = none
     uint32_t key_count          # keys begun
     RtpReceive rx
+    Rtcp rtcp
     PacketRing packets
+    SecureKeys keys
+    RtpCounts before            # the tick's: what the port had counted when it was opened
     # sending: the tick, or the RTP thread while this port is relayed to
     uint32_t tx_ssrc
     uint32_t tx_seq
     uint32_t tx_ts              # timestamp of the tick's next sample
     uint32_t tx_last_ts         # end of the last packet forwarded to this port
     uint32_t tx_packets
+    uint32_t tx_bytes           # of payload
     int tx_marker
     int hold                    # tick: wait until the RTP thread has left the sending state
     uint32_t hold_mark
@@ -153,6 +305,7 @@ cdef struct RtpPort:
     Codec coder                 # tick: both directions
     void* coder_memory
     # tick
+    net_box learned_seen        # copy of `learned`
     uint32_t seen_packets
     uint64_t heard_tick
     int heard
@@ -217,14 +370,20 @@ cdef struct Line:               # scanner only, but for the words read by snapsh
     int32_t flowing
     int flow_raw
     int64_t flow_since
+    int flow_dma                # current that may be settling
+    int64_t flow_level_since
+    int told_dma
     int32_t closed
     int loop_raw
     int64_t loop_since
     int64_t trip_since
+    int trips                   # scans in a row that saw a ring trip
 
 cdef struct Port:
-    int open
+    int open                    # first what an idle port needs: one page of memory
     int id
+    int recorder                # index, -1 = none
+    RtpPort* rtp
     char tag[48]
     int bridge                  # -1 = none
     int hear
@@ -279,8 +438,6 @@ cdef struct Port:
     Voice voice
     Player player
     unsigned char stage[512]
-    int recorder                # index, -1 = none
-    RtpPort* rtp
 
 cdef struct Recorder:           # state: 0 free, 1 running, 2 stopped by the tick (the file thread frees it)
     uint32_t state
@@ -297,11 +454,20 @@ cdef struct Recorder:           # state: 0 free, 1 running, 2 stopped by the tic
     uint64_t stopped_ns
     uint64_t retry_ns
     int32_t fd                  # file thread, -1 = descriptor not here yet
+    uint32_t masked             # silence instead of what is heard (tick)
+    int32_t sealed              # of the file thread, as are the rest: encrypted (dsp/vault.pyx), not a WAV
+    uint64_t index              # of the next piece
+    uint64_t offset             # bytes in the file
+    unsigned char key[32]
+    unsigned char ident[16]
     short* ring                 # RECORD_FRAMES stereo frames
 
 cdef struct FileSlot:           # descriptors handed over, looked up by the file thread
     uint32_t file
     int32_t fd                  # -1 = empty
+    int32_t sealed
+    unsigned char key[32]
+    unsigned char ident[16]
 
 cdef struct EngineState:
     ring_segment* ring
@@ -314,11 +480,14 @@ cdef struct EngineState:
     uint64_t last_delivered
     uint64_t tick
     uint64_t due_ns             # nominal time of the tick, real time
+    uint64_t origin_ns          # CLOCK_MONOTONIC at engine ms 0, by the last tick: instants between ticks
     int block_late
     int core_slow
     uint32_t align_epoch
     uint32_t depth
     uint32_t drive[16]
+    int hold_left[16]           # ms of a timed drive on a line without chip
+    int hold_then[16]
     uint32_t stop
     uint32_t posted             # events posted in this tick
     uint64_t core_gone_tick
@@ -329,11 +498,19 @@ cdef struct EngineState:
     Clip* clips
     int nrtp
     RtpPort* rtp
+    SealRing seal
+    SideRing side
+    SideAsks asks
+    char cname[48]              # RFC 3550 section 6.5.1
+    uint64_t ntp_base           # NTP time at ntp_ns of the clock of telephones
+    uint64_t ntp_ns
     char* coder_memory          # codec_size() for each RTP port
-    Port port[128]
+    int nports                  # 16 and the RTP ports
+    int warm                    # file thread: RTP ports whose memory is there, see threads.pyx
+    Port* port
     Line line[16]
-    int32_t sums[64][80]
-    int members[64]
+    int32_t sums[128][80]
+    int members[128]
     uint32_t scan_busy
     uint32_t rtp_busy
     uint32_t relay_turn         # odd while the RTP thread forwards
@@ -346,8 +523,10 @@ cdef struct EngineState:
     LearnWork* learn_work       # file thread
     EchoScorer score[16]        # of the line ports
     echo_memory memory          # scratch
-    Recorder recorder[64]
-    FileSlot file[64]
+    Recorder recorder[128]
+    FileSlot file[128]
     uint64_t silent
+    Scan* scan                  # line chips
+    Hardware hardware           # who keeps them
     int realtime
     uint32_t started

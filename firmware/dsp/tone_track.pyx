@@ -16,8 +16,9 @@ this is exact to about 2 ms although frames are 10 ms. Where one frequency follo
 frame of the one and the first of the other.
 
 Cadence: phases must be within +-15 % of nominal and within 10 % of the same phase of the first cycle, levels within 4 dB of those of
-the first burst (7 dB where the frequency differs) and frequencies within 1 %; special information tones may be 50 Hz and 21 % off (E.180). A burst that decays like a struck note is none. The pause
-that ends a cycle counts when 85 % of it has passed. TONE_HEARD is raised once, at the wanted cycle; TONE_STOPPED when the pattern
+the first burst (7 dB where the frequency differs) and frequencies within 1 %; special information tones may be 50 Hz and 21 % off
+(E.180). A burst that decays like a struck note is none. The pause that ends a cycle counts when 85 % of it has passed (of its own length,
+once that is known: a fast exchange is not waited for). TONE_HEARD is raised once, at the wanted cycle; TONE_STOPPED when the pattern
 breaks. Confidence grows with the bursts and falls with impurity and with departures from nominal lengths and equal levels.
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes.
 """
@@ -539,7 +540,8 @@ cdef int tone_track_frame(ToneTrack* t, ToneFront* f) noexcept nogil:
     if t.state != 1 and (t.pos > 0 or t.cycles > 0):    # between two bursts of the pattern
         value = now - t.last_end_ms
         limit = t.cadence_ms[t.pos] if t.symbol[t.pos] == 0 else JOIN_MS
-        if t.symbol[t.pos] == 0 and t.pos + 1 == t.nphases and not t.closed and value >= 0.85 * limit + 15.0:
+        if t.symbol[t.pos] == 0 and t.pos + 1 == t.nphases and not t.closed and (
+                value >= 0.85 * (t.measured[t.pos] if t.measured[t.pos] > 0.0 else limit) + 15.0):
             _count_cycle(t, &flags)
         if value > 1.15 * limit + 40.0:
             t.last_end_ms = -1.0

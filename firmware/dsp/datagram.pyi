@@ -1,0 +1,3 @@
+class Receiver:
+    dropped: int
+    def take(self, fd: int, /) -> tuple[bytes, str, int, str, int] | None: ...

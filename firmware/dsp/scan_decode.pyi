@@ -1,0 +1,3 @@
+from collections.abc import Mapping
+
+def judge(kind: str, plan: object, values: Mapping[int, int]) -> tuple[tuple[str, ...], dict[str, int]]: ...
