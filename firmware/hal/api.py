@@ -151,6 +151,10 @@ class LinePort(Protocol):
         """Set feed or hook; ChipError when the chip does not follow."""
         ...
 
+    def assume(self, code: int) -> None:
+        """Somebody else set feed or hook to `code`: from now on `check` expects it. Writes nothing."""
+        ...
+
     def measure(self) -> LineFact:
         """Read voltage and current now."""
         ...
@@ -161,6 +165,20 @@ class LinePort(Protocol):
 
     def set_gain(self, *, to_line_db: float, from_line_db: float) -> None:
         """Analog or digital gain of the chip in dB; LocalProtocolError outside its range."""
+        ...
+
+    @property
+    def terminations(self) -> tuple[str, ...]:
+        """Names of the AC terminations (two-wire impedances) that the chip has, by their number."""
+        ...
+
+    @property
+    def termination(self) -> int:
+        """Number of the one in use."""
+        ...
+
+    def set_termination(self, number: int | None) -> None:
+        """Use another AC termination than the country's (None), also after the chip came back; LocalProtocolError for a wrong one."""
         ...
 
     def set_slot(self, slot: int) -> None:
@@ -233,6 +251,10 @@ class FxsPort(LinePort, Protocol):
 
     def set_loop_current(self, milliamps: int) -> None:
         """Limit of the loop current."""
+        ...
+
+    def transistor_powers(self) -> tuple[float, ...]:
+        """Power in mW of the transistors of the linefeed."""
         ...
 
     def clear_alarms(self) -> None:

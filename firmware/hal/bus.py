@@ -2,18 +2,21 @@
 
 Theory of operation
 -------------------
-A driver takes four things by constructor: `Spi` (one chip-select assertion per `transfer`), `Gpio` lines, `PcmClocks` (do the clocks of
-the PCM bus run?) and a `Clock`. On hardware they are python-periphery objects (`hal/gpio.py`), in tests the register simulator; a driver
-cannot tell the difference. On top stand `Registers` (read and write of one byte, made by the chip's framing) and `Bench`, the common
-part of all drivers: named steps, waits with limits, verified writes. Every failure is a `ChipError` that names board, jack, step,
-register, value read, value expected and remedy; the same facts are its attributes.
+A driver takes four things by constructor: `Spi` (one chip select over a `transfer`, one for each byte of an `access`), `Gpio` lines,
+`PcmClocks` (do the clocks of the PCM bus run?) and a `Clock`. `hal/seams.py` makes them: of devices on hardware, of mail in the simulated
+world; tests give the register simulator. A driver cannot tell the difference. On top stand `Registers` (read and write of one byte, made
+by the chip's framing) and `Bench`, the common part of all drivers: named steps, waits with limits, verified writes. Every failure is a
+`ChipError` that names board, jack, step, register, value read, value expected and remedy; the same facts are its attributes.
+A limit is measured with our own clock, and that also runs while our process does not: stopped for longer than the limit between two reads,
+it has seen nothing of what the chip did meanwhile. So a turn of a wait (pause and read) counts for at most a fifth of the limit, however
+long it took, and nobody is blamed before `LEAST_TURNS` reads with a pause before each (`Patience`).
 Invariant: nothing here retries by itself; a wait ends at its limit or with success.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -30,6 +33,34 @@ class Spi(Protocol):
     def transfer(self, data: list[int], /) -> list[int]:
         """Clock bytes out and in during ONE assertion of chip select. OSError when the bus fails."""
         ...
+
+    def access(self, frames: Sequence[int], /) -> int:
+        """Clock bytes with a chip select for each, nobody else's bytes between them; the reply to the last. OSError when the bus fails."""
+        ...
+
+
+class SpiDevice(Protocol):
+    """What python-periphery's `SPI` and the simulator's chip selects do."""
+
+    def transfer(self, data: list[int], /) -> list[int]: ...
+
+
+class SoleUser:
+    """`Spi` on a device that nobody else uses meanwhile: an access is a row of transfers."""
+
+    def __init__(self, device: SpiDevice) -> None:
+        self._device = device
+
+    def transfer(self, data: list[int], /) -> list[int]:
+        """Bytes under one chip select."""
+        return self._device.transfer(data)
+
+    def access(self, frames: Sequence[int], /) -> int:
+        """Bytes under a chip select each; the reply to the last."""
+        reply = 0
+        for byte in frames:
+            reply = self._device.transfer([byte])[0]
+        return reply
 
 
 class Gpio(Protocol):
@@ -103,6 +134,26 @@ def sign_magnitude(value: int) -> int:
     return -(value & 0x3F) if value & 0x40 else value & 0x3F
 
 
+LEAST_TURNS = 5
+
+
+class Patience:
+    """What of a limit is used up: time by our clock, but no single turn counts for more than its share."""
+
+    def __init__(self, clock: Clock, limit_ms: int) -> None:
+        self._clock = clock
+        self._left = float(limit_ms)
+        self._share = limit_ms / LEAST_TURNS
+        self._seen = clock.now()
+
+    def over(self) -> bool:
+        """Count the turn that ends now; True when the limit is used up."""
+        now = self._clock.now()
+        self._left -= min(now - self._seen, self._share)
+        self._seen = now
+        return self._left <= 0
+
+
 class Bench:
     """Steps, waits and verified writes: what every driver does with its registers."""
 
@@ -161,12 +212,14 @@ class Bench:
         return read
 
     def wait(self, register: int, good: Callable[[int], bool], *, limit_ms: int, every_ms: int, expected: str, remedy: str) -> int:
-        """Read until `good`; ChipError after `limit_ms`. Returns the value that was good."""
-        end = self.clock.now() + limit_ms
+        """Read until `good`; ChipError after `limit_ms` (see `Patience`). Returns the value that was good."""
+        patience: Patience | None = None
         while True:
             read = self.read(register)
             if good(read):
                 return read
-            if self.clock.now() >= end:
+            if patience is None:            # the first read only begins the wait: who was stopped before or in it has not waited
+                patience = Patience(self.clock, limit_ms)
+            elif patience.over():
                 raise self.error(register=register, read=read, expected=f"{expected} within {limit_ms} ms", remedy=remedy)
             self.clock.sleep(every_ms)

@@ -3,14 +3,17 @@
 Theory of operation
 -------------------
 Si3050: three bytes, control (chip number bit-reversed), address, data. Si321x: two bytes, or three behind a select byte once the chain
-was switched to daisy-chain mode. Chip select rises between the bytes, so each byte is a `transfer` of its own.
+was switched to daisy-chain mode. Chip select rises between the bytes, and an access is whole: `Spi.access`.
+While the reply of a read of hook or feed is clocked in, its known content is sent: a flipped bit that makes a write of it changes nothing.
 `resync` puts a chain right where chips lost count of the bytes or fell out of daisy-chain mode (`scan.resync_bytes`).
 """
 
 from __future__ import annotations
 
+from firmware.hal import si321x_registers as fxs
+from firmware.hal import si3050_registers as fxo
 from firmware.hal.bus import Spi
-from firmware.hal.scan import DAISY_ON, Framing, read_frames, resync_bytes, write_frames
+from firmware.hal.scan import DAISY_ON, FILLER, Framing, read_frames, resync_bytes, write_frames
 
 CHIPS_PER_CHAIN = {"si3050": 16, "si321x": 1, "si321x-daisy": 8}
 
@@ -24,24 +27,25 @@ class SpiRegisters:
         self.spi = spi
         self.framing: Framing = framing
         self.position = position
+        self._driven = fxo.DAA_1 if framing == "si3050" else fxs.LINEFEED
+        self._held = FILLER                      # by the register of hook or feed, when it was touched last
 
     def read(self, register: int) -> int:
         """One register."""
-        reply = 0
-        for byte in read_frames(self.framing, self.position, register):
-            reply = self.spi.transfer([byte])[0]
-        return reply
+        driven = register == self._driven
+        value = self.spi.access(read_frames(self.framing, self.position, register, self._held if driven else FILLER))
+        self._held = value if driven else self._held
+        return value
 
     def write(self, register: int, value: int) -> None:
         """One register."""
-        for byte in write_frames(self.framing, self.position, register, value & 0xFF):
-            self.spi.transfer([byte])
+        self._held = value & 0xFF if register == self._driven else self._held
+        self.spi.access(write_frames(self.framing, self.position, register, value & 0xFF))
 
     def enter_daisy(self) -> None:
         """Switch all chips of a chain to daisy-chain mode after RESET."""
         if self.framing == "si321x-daisy":
-            for byte in DAISY_ON:
-                self.spi.transfer([byte])
+            self.spi.access(DAISY_ON)
 
     def resync(self) -> None:
         """Put the chain's framing right; working chips keep all they have."""

@@ -11,9 +11,11 @@ Theory of operation
   `grace_ms`; what is wrong after that is brought up, not shut;
 * settings that changed are written again, which no call hears; a chip that reset itself or lost its link is brought up alone. Both at
   most `attempts` times with growing pauses; then the port is *out* with an alarm, until `retry`;
-* a power alarm is answered by applying the feed again (ringing becomes active), at most ten times; the count falls by one every ten
-  seconds; then the line stays open and the alarm stands;
+* a power alarm is answered by applying the feed again (ringing becomes active), at most ten times with growing pauses; the count falls
+  by one every ten seconds; then the line stays open and the alarm stands;
 * lost supply switches the port off at once.
+Who looks is told by `due`: every `look_ms` while something is wrong, every `patrol_ms` while all is well; `nudge` asks for a look now.
+Everything that writes to the chip is done inside `work()`, with which an owner keeps others off the chip meanwhile.
 Facts for logs and alarms are `HealthEvent`s; a stand is raised once and cleared once. A time of health as long as `forget_ms` gives all
 attempts back. Ports are independent: what happens to one never touches the chip of another.
 """
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple, TypeGuard
 
 import msgspec
@@ -61,6 +64,8 @@ ANSWERS: dict[FaultKind, Answer] = {
 }
 
 
+NEVER = 1 << 62
+START = "start"  # kind of the event of a port that did not come up
 MIXED_LOOKS = 6  # looks in a row that are bad in changing ways (a chip out of step with the bus) are as good as confirmed
 
 
@@ -68,12 +73,16 @@ class Limits(msgspec.Struct, frozen=True):
     """Numbers of the policy; times in ms."""
 
     look_ms: int = 100
+    patrol_ms: int = 100
     attempts: int = 5
     first_pause_ms: int = 1000
     longest_pause_ms: int = 60_000
     forget_ms: int = 600_000
+    rest_ms: int = 0
+    """A port that is out is tried again so often, as if a person had asked; 0: never."""
     feeds: int = 10
     feed_decay_ms: int = 10_000
+    longest_feed_ms: int = 5_000
     grace_ms: int = 500
 
 
@@ -96,8 +105,11 @@ class HealthEvent(msgspec.Struct, frozen=True):
 class Keeper:
     """Keeps one port alive."""
 
-    def __init__(self, port: LinePort, clock: Clock, limits: Limits = Limits()) -> None:
+    def __init__(
+        self, port: LinePort, clock: Clock, limits: Limits = Limits(), *, work: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self.port = port
+        self._work = work
         self.state: HealthState = "well"
         self.garbage_looks = 0
         self.recoveries = 0
@@ -113,30 +125,60 @@ class Keeper:
         self._well_since = clock.now()
         self._pause = limits.first_pause_ms
         self._unfinished: Fault | None = None
+        self._asked: Fault | None = None
         self._clocks_stood = False
         self._grace_until = 0
         self._resync_at = 0
         self._resync_pause = limits.first_pause_ms
         self._events: list[HealthEvent] = []
+        self._raised: HealthEvent | None = None
 
     @property
     def due(self) -> int:
         """When `poll` wants to be called."""
-        return self._due
+        return NEVER if self.state == "out" and not self._limits.rest_ms else self._due
 
     def poll(self) -> tuple[HealthEvent, ...]:
         """Look if a look is due, act, and give what happened."""
         now = self._clock.now()
+        if self.state == "out" and self._limits.rest_ms and now >= self._due:
+            self.retry()
         if now >= self._due and self.state != "out":
             self._due = now + self._limits.look_ms
-            self._judge(self.port.check(), now)
+            faults = self.port.check()
+            if not faults and self.state == "well":
+                self._due = now + self._limits.patrol_ms
+            self._judge(faults, now)
         events, self._events = tuple(self._events), []
         return events
+
+    @property
+    def standing(self) -> HealthEvent | None:
+        """What is raised now, for whoever comes later."""
+        return self._raised
+
+    def nudge(self) -> None:
+        """Somebody saw something: look now, unless a pause between attempts runs."""
+        if self.state == "well":
+            self._due = min(self._due, self._clock.now())
+
+    def postpone(self, ms: int) -> None:
+        """Look so much later: the chip has just been told something else."""
+        self._due = self._clock.now() + ms
+
+    def put_out(self, error: PbxError) -> None:
+        """The port did not come up: out, with the step that failed, until `retry`."""
+        register, read = (error.register, error.read) if isinstance(error, ChipError) else (None, None)
+        step = error.step if isinstance(error, ChipError) else "start"
+        fault = Fault("chip-reset", str(error), -1 if register is None else register, -1 if read is None else read)
+        self.state, self._standing, self._unfinished = "out", START, fault
+        self._due = self._clock.now() + self._limits.rest_ms
+        self._tell(START, raised=True, step=step, text=str(error), fault=fault, final=True)
 
     def retry(self) -> None:
         """A person says: try again."""
         if self.state == "out":
-            self.state = "suspect"
+            self.state, self._asked = "suspect", self._unfinished
         self._attempts, self._feeds, self._pause = 0, 0.0, self._limits.first_pause_ms
         self._seen = (self._seen[0], max(answer.confirm for answer in ANSWERS.values()))
         self._due = self._clock.now()
@@ -144,6 +186,9 @@ class Keeper:
     def _judge(self, faults: tuple[Fault, ...], now: int) -> None:
         self._feeds = max(0.0, self._feeds - (now - self._feed_counted) / self._limits.feed_decay_ms)
         self._feed_counted = now
+        asked, self._asked = self._asked, None
+        if not faults and asked is not None:
+            faults = (asked,)       # switched off it looks well
         if not faults:
             self._be_well(now)
             return
@@ -176,6 +221,8 @@ class Keeper:
             self._feed_again(fault)
         elif answer.remedy == "shut":
             self._give_up(fault, "the port is switched off")
+        elif answer.remedy == "report":
+            self.state = "suspect"           # the chip itself serves, whatever it was brought up for before
 
     def _wait(self, fault: Fault, now: int) -> None:
         """The wire: put the framing right, at once and then less and less often."""
@@ -187,7 +234,8 @@ class Keeper:
         self._resync_at = now + self._resync_pause
         self._resync_pause = min(self._resync_pause * 2, self._limits.longest_pause_ms)
         try:
-            self.port.resync()
+            with self._work():
+                self.port.resync()
         except (PbxError, OSError) as error:
             log.info("%s: framing could not be put right: %s", self.port.where, error)
 
@@ -220,7 +268,8 @@ class Keeper:
         self.state = "recovering"
         self._unfinished = fault
         try:
-            remedy()
+            with self._work():
+                remedy()
         except (PbxError, OSError) as error:
             step = error.step if isinstance(error, ChipError) else "recovery"
             self._tell(fault.kind, raised=True, step=step, text=str(error), fault=fault, attempt=self._attempts)
@@ -250,17 +299,23 @@ class Keeper:
             self._give_up(fault, "too many power alarms, the line stays open")
             return
         self._feeds += 1
+        self.state = "recovering"
+        # A wire that still touches earth heats the transistors at each try: longer and longer between them.
+        self._due = self._clock.now() + min(self._limits.look_ms * 2 ** max(0, round(self._feeds) - 1), self._limits.longest_feed_ms)
         feed = Feed.ACTIVE if port.feed == Feed.RINGING else port.feed
         try:
-            port.clear_alarms()
-            port.drive(feed)
+            with self._work():
+                port.clear_alarms()
+                port.drive(feed)
         except (PbxError, OSError) as error:
             step = error.step if isinstance(error, ChipError) else "power alarm"
             self._tell(fault.kind, raised=True, step=step, text=str(error), fault=fault, attempt=round(self._feeds))
 
     def _give_up(self, fault: Fault, why: str) -> None:
-        self.state = "out"
-        self.port.power_down()
+        self.state, self._unfinished = "out", fault
+        self._due = self._clock.now() + self._limits.rest_ms
+        with self._work():
+            self.port.power_down()
         self._tell(
             fault.kind, raised=True, step="out of service", text=f"{fault.text}; {why}", fault=fault, attempt=self._attempts, final=True
         )
@@ -272,6 +327,8 @@ class Keeper:
         event = HealthEvent(self._clock.now(), str(self.port.where), kind, raised, step, text, register, read, attempt, final)
         level = logging.ERROR if final else logging.WARNING if raised and kind != "recovered" else logging.INFO
         log.log(level, "%s, step %r: %s: %s", event.where, step, kind, text)
+        if kind != "recovered":
+            self._raised = event if raised else None
         self._events.append(event)
 
 

@@ -25,7 +25,7 @@ from firmware.hal.api import Feed, Hook
 Framing = Literal["si3050", "si321x", "si321x-daisy"]
 DAISY_ON = (0x00, 0x80)  # two-byte write of register 0, one chip select per byte, after RESET
 DAISY_RESYNC = (0x00, 0x00, 0x80, 0x00, 0x00, 0x80)
-FILLER = 0xFF  # sent while a reply is clocked in
+FILLER = 0xFF  # sent while a reply is clocked in, where nobody knows what the register holds
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -143,13 +143,17 @@ def reversed_nibble(position: int) -> int:
     return int(f"{position:04b}"[::-1], 2)
 
 
-def read_frames(framing: Framing, position: int, register: int) -> tuple[int, ...]:
-    """Bytes of a read, one chip-select assertion each; the value comes back with the last."""
+def read_frames(framing: Framing, position: int, register: int, held: int = FILLER) -> tuple[int, ...]:
+    """Bytes of a read, one chip-select assertion each; the value comes back with the last.
+
+    `held`: what the register holds, as far as known. One flipped bit makes a write of a read, and then nothing is changed by it. Bits are
+    added with which a chip that has lost a byte takes it for a read, too: so it is for registers that have no use for these bits.
+    """
     if framing == "si3050":
-        return (0x60 | reversed_nibble(position), register, FILLER)
+        return (0x60 | reversed_nibble(position), register, 0x60 | held)
     if framing == "si321x":
-        return (0x80 | register, FILLER)
-    return (1 << position, 0x80 | register, FILLER)
+        return (0x80 | register, 0x80 | held)
+    return (1 << position, 0x80 | register, 0x80 | held)
 
 
 def write_frames(framing: Framing, position: int, register: int, value: int) -> tuple[int, ...]:

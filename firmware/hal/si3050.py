@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 Si3050+Si3011/18/19 datasheet, revision 1.5; power-up order as drivers in the field use it. The chip on the system side talks to the line
 side through an isolation link that lives on the PCM clocks: without clocks there is no link, so clocks are checked first.
-Power-up, each a named step: PCM clocks, probe, soft reset, PCM mode, country, ring detector, PCM slot, line side power, isolation link,
+Power-up, each a named step: PCM clocks, probe, soft reset, PCM slot, PCM mode, country, ring detector, line side power, isolation link,
 gains, hook.
 Off-hook audio is settled `settle_ms` after the hook closed (off-hook counter and calibration of the line side). On hook, the on-hook
 monitor is on (caller id, line voltage); it is taken off before the hook closes, as the datasheet wants.
@@ -25,7 +25,7 @@ from firmware.hal import si3050_registers as r
 from firmware.hal.api import Fault, Hook, LineFact
 from firmware.hal.bus import Bench, Clock, PcmClocks, Spi, Where, hex8, signed8
 from firmware.hal.chip import LineChip
-from firmware.hal.countries import fxo_country
+from firmware.hal.countries import ACIM, fxo_country
 from firmware.hal.framing import SpiRegisters
 from firmware.hal.scan import SI3050, Write
 
@@ -73,6 +73,7 @@ class Si3050(LineChip):
 
     HEALTH = HEALTH
     IDENTITY = (r.CONTROL_2, "0x03")
+    SLOT = (r.TX_START_LOW, r.TX_START_HIGH, r.RX_START_LOW, r.RX_START_HIGH)
 
     kind: Literal["fxo"] = "fxo"
 
@@ -89,6 +90,7 @@ class Si3050(LineChip):
         self._clocks = clocks
         self._pcm = pcm
         self._country = country
+        self._termination: int | None = None
         self._ring_validation = ring_validation
         self._full_scale = full_scale
         self._fast_hook = False
@@ -168,6 +170,8 @@ class Si3050(LineChip):
             self._clock.sleep(SOFT_RESET_MS)
             bench.expect(r.CONTROL_1, 0x00, mask=r.SOFT_RESET, remedy="the chip stays in reset; check PCLK and its supply")
             bench.expect(r.CONTROL_2, 0x03, remedy="this is no Si3050 or a wrong position in the chain; correct the board file")
+        with bench.step("PCM slot"):
+            self._write_slot()                   # before the bus is on: at its reset counts a chip speaks over its neighbours
         with bench.step("PCM mode"):
             bench.verified(r.PCM_MODE, self._pcm_mode())
         with bench.step("country"):
@@ -175,8 +179,6 @@ class Si3050(LineChip):
         with bench.step("ring detector"):
             for register, value in self._ring_registers():
                 bench.verified(register, value)
-        with bench.step("PCM slot"):
-            self._write_slot()
         with bench.step("line side power"):
             bench.verified(r.DAA_2, 0x00, mask=r.LINE_SIDE_DOWN | 0x08)
         with bench.step("isolation link"):
@@ -239,22 +241,13 @@ class Si3050(LineChip):
         return (
             (r.INTERNATIONAL_1, row.international),
             (r.DC_TERMINATION, row.dc_termination),
-            (r.AC_TERMINATION, row.impedance),
+            (r.AC_TERMINATION, self.termination),
             (r.DAA_3, daa_3),
             (r.SPARK_QUENCH, row.spark_quench),
         )
 
     def _write_country(self) -> None:
         for register, value in self._country_registers():
-            self._bench.verified(register, value)
-
-    def _slot_registers(self) -> tuple[tuple[int, int], ...]:
-        start = self._pcm.start(self.slot)
-        low, high = start & 0xFF, start >> 8
-        return ((r.TX_START_LOW, low), (r.TX_START_HIGH, high), (r.RX_START_LOW, low), (r.RX_START_HIGH, high))
-
-    def _write_slot(self) -> None:
-        for register, value in self._slot_registers():
             self._bench.verified(register, value)
 
     def _gain_registers(self) -> tuple[tuple[int, int], ...]:
@@ -369,6 +362,10 @@ class Si3050(LineChip):
                 remedy="the hook switch does not follow; check the isolation link and the line side",
             )  # fmt: skip
 
+    def assume(self, code: int) -> None:
+        """The scanner moved the hook."""
+        self._off_hook = code == Hook.OFF_HOOK
+
     def _carry_out(self, writes: Sequence[Write]) -> None:
         for write in writes:
             if write.after_ms:
@@ -392,14 +389,6 @@ class Si3050(LineChip):
         with self._bench.step("gains"):
             self._write_gains()
 
-    def set_slot(self, slot: int) -> None:
-        """Move to another PCM slot."""
-        if not 0 <= slot < self._pcm.slots:
-            raise LocalProtocolError(f"{self.where}: slot {slot} is not on a bus of {self._pcm.slots}")
-        self.slot = slot
-        with self._bench.step("PCM slot"):
-            self._write_slot()
-
     def loop_back(self, on: bool) -> None:
         """PCM loop inside the chip."""
         self._looped = on
@@ -414,6 +403,24 @@ class Si3050(LineChip):
         self._country = country
         with self._bench.step("country"):
             self._write_country()
+
+    @property
+    def terminations(self) -> tuple[str, ...]:
+        """Names of the AC terminations by their number."""
+        return ACIM
+
+    @property
+    def termination(self) -> int:
+        """The one in use: the country's, unless another was set."""
+        return fxo_country(self._country).impedance if self._termination is None else self._termination
+
+    def set_termination(self, number: int | None) -> None:
+        """Another AC termination than the country's (None: the country's), kept over recoveries; also within a call."""
+        if number is not None and not 0 <= number < len(ACIM):
+            raise LocalProtocolError(f"{self.where}: terminations are 0 to {len(ACIM) - 1}, not {number}")
+        self._termination = number
+        with self._bench.step("termination"):
+            self._bench.verified(r.AC_TERMINATION, self.termination)
 
     def set_hybrid(self, coefficients: Sequence[int]) -> None:
         """Digital hybrid, eight signed 8-bit coefficients; zeros turn it off."""

@@ -24,7 +24,7 @@ from firmware.hal import si321x_registers as r
 from firmware.hal.api import Fault, Feed, LineFact, Ringing
 from firmware.hal.bus import Bench, Clock, PcmClocks, Spi, Where, hex8, sign_magnitude
 from firmware.hal.chip import LineChip
-from firmware.hal.countries import fxs_country
+from firmware.hal.countries import TWO_WIRE, fxs_country
 from firmware.hal.framing import SpiRegisters
 from firmware.hal.si321x_indirect import Indirect
 from firmware.hal.si321x_power import POWER_SETTINGS, PowerUp
@@ -73,6 +73,7 @@ class Si321x(LineChip):
 
     HEALTH = HEALTH
     IDENTITY = (r.SPI_MODE, "a revision of 2 to 14")
+    SLOT = (r.TX_START_LOW, r.TX_START_HIGH, r.RX_START_LOW, r.RX_START_HIGH)
 
     kind: Literal["fxs"] = "fxs"
 
@@ -90,11 +91,12 @@ class Si321x(LineChip):
         self._clocks = clocks
         self._pcm = pcm
         self._country = country
+        self._termination: int | None = None
         self._linefeed = linefeed
         self._ringing = ringing
         self._loop_milliamps = linefeed.loop_milliamps
         self._feed = Feed.OPEN
-        self._gains = (-6.0, 0.0)
+        self._gains = (0.0, 0.0)
         self._muted = 0
         self._looped = False
         self._audited = 0
@@ -160,8 +162,8 @@ class Si321x(LineChip):
     def _configure(self) -> None:
         bench = self._bench
         with bench.step("PCM slot"):
+            self._write_slot()                   # before the bus is on: at its reset counts a chip speaks over its neighbours
             bench.verified(r.PCM_MODE, self._pcm_mode(), mask=0x7F)
-            self._write_slot()
             for register in r.INTERRUPTS:
                 bench.write(register, 0xFF)
             for register in r.INTERRUPT_ENABLES:
@@ -181,16 +183,7 @@ class Si321x(LineChip):
         return r.PCM_ENABLE | r.PCM_LINEAR | r.PCM_16_BIT | (r.PCM_EARLY_RELEASE if self._pcm.early_release else 0)
 
     def _impedance(self) -> int:
-        return r.IMPEDANCE_ENABLE | fxs_country(self._country).impedance
-
-    def _slot_registers(self) -> tuple[tuple[int, int], ...]:
-        start = self._pcm.start(self.slot)
-        low, high = start & 0xFF, start >> 8
-        return ((r.TX_START_LOW, low), (r.TX_START_HIGH, high), (r.RX_START_LOW, low), (r.RX_START_HIGH, high))
-
-    def _write_slot(self) -> None:
-        for register, value in self._slot_registers():
-            self._bench.verified(register, value)
+        return r.IMPEDANCE_ENABLE | self.termination
 
     def _loop_step(self) -> int:
         return (self._loop_milliamps - 20) // 3
@@ -362,6 +355,10 @@ class Si321x(LineChip):
                 self._follow(Feed.ACTIVE)
             self._follow(feed)
 
+    def assume(self, code: int) -> None:
+        """The scanner set the linefeed."""
+        self._feed = Feed(code)
+
     def _follow(self, feed: Feed) -> None:
         bench = self._bench
         bench.write(r.LINEFEED, feed)
@@ -401,7 +398,7 @@ class Si321x(LineChip):
             self._bench.change(r.AUDIO, self._muted, r.MUTE_TO_LINE | r.MUTE_FROM_LINE)
 
     def set_gain(self, *, to_line_db: float, from_line_db: float) -> None:
-        """Digital gains, -40 to +6 dB. After bring-up a telephone gets -6 dB and is heard at 0 dB."""
+        """Digital gains, -40 to +6 dB. 0 dB both ways after bring-up: levels are the matter of the ports' settings."""
         for decibels in (to_line_db, from_line_db):
             if not -40 <= decibels <= 6:
                 raise LocalProtocolError(f"{self.where}: gain {decibels} dB is outside -40 to +6 dB")
@@ -413,19 +410,29 @@ class Si321x(LineChip):
         for number, decibels in zip((r.DAC_GAIN, r.ADC_GAIN), self._gains, strict=True):
             self._indirect.verified(number, gain_value(decibels))
 
-    def set_slot(self, slot: int) -> None:
-        """Move to another PCM slot."""
-        if not 0 <= slot < self._pcm.slots:
-            raise LocalProtocolError(f"{self.where}: slot {slot} is not on a bus of {self._pcm.slots}")
-        self.slot = slot
-        with self._bench.step("PCM slot"):
-            self._write_slot()
-
     def loop_back(self, on: bool) -> None:
         """Digital loop inside the chip."""
         self._looped = on
         with self._bench.step("PCM loop"):
             self._bench.verified(r.LOOPBACK, r.DIGITAL_LOOP if on else 0)
+
+    @property
+    def terminations(self) -> tuple[str, ...]:
+        """Names of the two-wire impedances by their number."""
+        return TWO_WIRE
+
+    @property
+    def termination(self) -> int:
+        """The one in use: the country's, unless another was set."""
+        return fxs_country(self._country).impedance if self._termination is None else self._termination
+
+    def set_termination(self, number: int | None) -> None:
+        """Another two-wire impedance than the country's (None: the country's), kept over recoveries; also within a call."""
+        if number is not None and not 0 <= number < len(TWO_WIRE):
+            raise LocalProtocolError(f"{self.where}: terminations are 0 to {len(TWO_WIRE) - 1}, not {number}")
+        self._termination = number
+        with self._bench.step("termination"):
+            self._bench.verified(r.IMPEDANCE, self._impedance())
 
     def set_impedance(self, country: str) -> None:
         """Two-wire impedance of a country."""

@@ -23,6 +23,8 @@ log = logging.getLogger("branchpbx.hal")
 
 CONVERTER_LIMIT_MS = 500
 LEAK_MS = 500
+LEAK_LATE_MS = 50  # a look so much later may find a sound capacitor empty
+LEAK_LOOKS = 3
 CALIBRATION_LIMIT_MS = 2000
 CONVERTER_CALIBRATION_MS = 200
 MANUAL_STEP_MS = 40
@@ -146,20 +148,37 @@ class PowerUp:
             )  # fmt: skip
 
     def _leak_test(self) -> None:
-        """Without converter, the charge of its capacitor stays for a while."""
+        """Without converter, the charge of its capacitor stays for a while. Low is a leak only while it must be high: who was stopped
+        meanwhile looks again with a fresh charge, and believes the last look."""
         bench = self._bench
-        with bench.step("leak test"):
-            bench.write(r.LINEFEED, Feed.OPEN)
-            bench.write(r.POWER_DOWN, r.CONVERTER_OFF)
-            end = bench.clock.now() + LEAK_MS
-            while bench.clock.now() < end:
-                value = bench.read(r.BATTERY_1)
-                if value <= r.LEAK_LIMIT:
-                    raise bench.error(
-                        register=r.BATTERY_1, read=value, expected=f"more than 0x06 (2.2 V) for {LEAK_MS} ms without converter",
-                        remedy="the supply leaks: check the linefeed transistors and the jack for a short",
-                    )  # fmt: skip
-                bench.clock.sleep(10)
+        for attempt in range(LEAK_LOOKS):
+            if attempt:
+                self._start_converter("converter start")
+            with bench.step("leak test"):
+                value, late = self._discharge()
+                if value > r.LEAK_LIMIT:
+                    return
+                if late and attempt < LEAK_LOOKS - 1:
+                    log.info("%s: the charge was looked at too late, it is looked at again", bench.where)
+                    continue
+                raise bench.error(
+                    register=r.BATTERY_1, read=value, expected=f"more than 0x06 (2.2 V) for {LEAK_MS} ms without converter",
+                    remedy="the supply leaks: check the linefeed transistors and the jack for a short",
+                )  # fmt: skip
+
+    def _discharge(self) -> tuple[int, bool]:
+        """Converter off; the charge when it was low or, after `LEAK_MS`, last, and whether that was read later than planned."""
+        bench = self._bench
+        bench.write(r.LINEFEED, Feed.OPEN)
+        end = bench.clock.now() + LEAK_MS       # before the converter is off: who is stopped right after it is late
+        bench.write(r.POWER_DOWN, r.CONVERTER_OFF)
+        while True:
+            last = bench.clock.now() >= end
+            value = bench.read(r.BATTERY_1)
+            late = bench.clock.now() > end + LEAK_LATE_MS
+            if value <= r.LEAK_LIMIT or last:
+                return value, late
+            bench.clock.sleep(10)
 
     # --- calibration ------------------------------------------------------------------------------------------------------
 

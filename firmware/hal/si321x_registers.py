@@ -84,9 +84,10 @@ SCRATCH = 97
 NO_FILTER = 0x8000
 UNITY_GAIN = 0x4000
 
-# Values proven in the field. 32..34 and 37..39 belong to the transistors of the board and may be replaced by it.
+# Values proven in the field, but for 26: drivers in the field give telephones 6 dB less (0x2000).
+# 32..34 and 37..39 belong to the transistors of the board and may be replaced by it.
 INDIRECT_VALUES: dict[int, int] = {
-    20: 0x7EF0, 21: 0x0160, 26: 0x2000, 27: 0x4000, 28: 0x1000, 29: 0x3600, 30: 0x1000, 31: 0x0200, 32: 0x07C0, 33: 0x2600, 34: 0x1B80,
+    20: 0x7EF0, 21: 0x0160, 26: 0x4000, 27: 0x4000, 28: 0x1000, 29: 0x3600, 30: 0x1000, 31: 0x0200, 32: 0x07C0, 33: 0x2600, 34: 0x1B80,
     35: 0x8000, 36: 0x0320, 37: 0x008C, 38: 0x0100, 39: 0x0010, 40: 0x0C00, 41: 0x0C00, 42: 0x1000, 43: 0x1000,
 }  # fmt: skip
 INDIRECT_VALUES_3215 = {**INDIRECT_VALUES, 40: 0x0000}  # the datasheet of the Si3215 recommends 0

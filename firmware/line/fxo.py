@@ -2,13 +2,14 @@
 
 Theory of operation
 -------------------
-Coming in: ringing bursts are counted by the country's cadence (a double ring is one), caller id is taken from FSK after the
-first ring, FSK or DTMF before it, or times out; the call is offered once `answer_after_rings` rings have ended and caller id
-is settled. Going out: seize, see that no call comes in at that instant (glare: the incoming call wins), wait for dial tone
-(none: the line is at fault; an emergency call dials blind), pause, dial, then decide from polarity, ringback and voice whether
-somebody answered, each with a confidence. Release is recognised by loop current loss, polarity reversal, busy, congestion or dial
-tone, and by silence as a last resort; each ignores what lines do by themselves (dips of 20-50 ms, transients in the first 650 ms
-after off-hook, the reversal of an answer). After a release the line rests on-hook for the guard time.
+Coming in: ringing counts when it lasts as long as this country's (a double ring is one; shorter or longer is none), caller id is taken
+from FSK after the first ring, FSK or DTMF before it, or times out; the call is offered once `answer_after_rings` rings have ended and
+caller id is settled. Going out: seize, see that no call comes in at that instant (glare: the incoming call wins), wait for dial tone
+(none: the line is at fault; an emergency call or a port set for it dials blind), pause, dial by DTMF or pulses, then decide from
+polarity, ringback and voice whether somebody answered, each with a confidence. Release is recognised by loop current loss, polarity
+reversal, busy, congestion or dial tone, and by silence as a last resort (`disconnect.py`); each ignores what lines do by themselves (dips
+of 20-50 ms, transients in the first 650 ms after off-hook, the reversal of an answer, breaks of our own flash and pulses). After a release
+the line rests on-hook for the guard time. Another telephone on the line shows in its share of the loop current.
 Sources: ITU-T Q.23/Q.35, ETSI EN 300 659-1, GR-30, national practice as in `profiles`.
 
 Invariants: every offered or dialled call ends in exactly one `Ended`; `by_far` is true when a sign of the far end's release began
@@ -18,7 +19,7 @@ before our own hang-up; the relay is off-hook only in states OFF_HOOK; a fact th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -26,9 +27,22 @@ from firmware.config.schema.ports import FxoLine
 from firmware.errors import RemoteProtocolError
 from firmware.line.fxo_dial import FxoDialling
 from firmware.line.fxo_ring import FxoRinging
-from firmware.line.fxo_table import FXO_TABLE, IDLE_VOLTS, LINE_BACK_MS, LOW_VOLTS, NO_LINE_MS, OFF_HOOK, FxoFacts, FxoState
+from firmware.line.fxo_table import (
+    FXO_TABLE,
+    IDLE_VOLTS,
+    LINE_BACK_MS,
+    LOW_VOLTS,
+    NO_LINE_MS,
+    OFF_HOOK,
+    PARALLEL_DROP,
+    PARALLEL_OVER,
+    FxoFacts,
+    FxoState,
+)
 from firmware.line.profiles import Profile
-from firmware.line.signals import Battery, CloseAudio, Expired, Fact, LoopCurrent, Polarity, RingBurst
+from firmware.line.signals import Battery, CloseAudio, Expired, Fact, LoopCurrent, ParallelPhone, Polarity, RingBurst
+
+PARALLEL: Final = "a parallel telephone is off-hook"
 
 __all__ = ["FXO_TABLE", "OFF_HOOK", "Fxo", "FxoFacts", "FxoState"]
 
@@ -94,19 +108,39 @@ class Fxo(FxoRinging, FxoDialling):
         if isinstance(fact, Polarity):
             same = fact.reversed == state.reversed
             if state.reversed is None and state.polarity_base is None:
-                state.polarity_base = not fact.reversed      # it was the other way round until now
+                state.polarity_base = state.dial_base = not fact.reversed      # it was the other way round until now
             state.reversed = fact.reversed
             return not same
         if isinstance(fact, LoopCurrent):
-            if not state.off_hook or fact.flowing == state.loop:
+            if not state.off_hook:
+                return False
+            self._current(fact)
+            if fact.flowing == state.loop:
                 return False
             state.loop = fact.flowing
-            return not state.flashing                        # our own break; `flash_over` looks at what it left
+            return not (state.flashing or state.pulsing)     # our own breaks; what they left is looked at when they are over
         if isinstance(fact, RingBurst):
             same = fact.on == state.ringing
             state.ringing = fact.on
             return not same
         return True
+
+    def _current(self, fact: LoopCurrent) -> None:
+        """Another telephone that is lifted takes its part of the loop current: a drop of more than a quarter (facts 1.6)."""
+        state = self.state
+        if not fact.flowing or state.flashing or state.pulsing or fact.milliamps <= 0:
+            return
+        settled = fact.at - state.hook_at > self.profile.loop_safe_ms
+        if state.milliamps <= 0 or not settled or (not state.parallel and fact.milliamps > state.milliamps):
+            state.milliamps = fact.milliamps
+        elif not state.parallel and fact.milliamps < PARALLEL_DROP * state.milliamps:
+            state.parallel = True
+            self._emit(ParallelPhone(state.now, True, fact.milliamps))
+            self._publish(self.PUBLIC[state.state], PARALLEL)
+        elif state.parallel and fact.milliamps > PARALLEL_OVER * state.milliamps:
+            state.parallel = False
+            self._emit(ParallelPhone(state.now, False, fact.milliamps))
+            self._publish(self.PUBLIC[state.state])
 
     # --- at rest ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +164,7 @@ class Fxo(FxoRinging, FxoDialling):
             return
         self._cancel("no_line")
         if state.state == "IDLE" and 0 < state.volts < LOW_VOLTS:
-            self._enter("IN_USE", "a parallel telephone is off-hook")
+            self._enter("IN_USE", PARALLEL)
         elif state.state == "IN_USE" and state.volts >= IDLE_VOLTS:
             self._enter("IDLE", state.fault)
 

@@ -2,8 +2,7 @@
 
 Theory of operation
 -------------------
-See `fxo.py`. Every sign of a release is judged here, with the instant it began in its evidence, so that it is provable who hung
-up first.
+See `fxo.py`. Whether the far end hung up is decided by `disconnect.py`; here its decisions are carried out and its timers kept.
 """
 
 from __future__ import annotations
@@ -14,19 +13,8 @@ import msgspec
 
 from firmware.call.model import Cause, Evidence
 from firmware.config.schema.ports import FxoLine
-from firmware.line.fxo_table import (
-    DIP_MS,
-    EARLY_DIAL_TONE_MS,
-    EARLY_MS,
-    FXO_TABLE,
-    LOW_VOLTS,
-    NO_CURRENT_MS,
-    POLARITY_SETTLE_MS,
-    RELEASE_DIAL_TONE_MS,
-    RELEASE_KINDS,
-    RELEASE_MS,
-    FxoState,
-)
+from firmware.line.disconnect import Disconnect, Release, tone_sign
+from firmware.line.fxo_table import BY_EAR, FXO_TABLE, LOW_VOLTS, NO_CURRENT_MS, RELEASE_MS, FxoState
 from firmware.line.machine import Machine, Table
 from firmware.line.profiles import Profile
 from firmware.line.signals import (
@@ -34,6 +22,7 @@ from firmware.line.signals import (
     LINE_ON_HOOK,
     Answered,
     CloseAudio,
+    Company,
     Detect,
     Digit,
     Drive,
@@ -42,11 +31,13 @@ from firmware.line.signals import (
     HangUp,
     Key,
     LoopCurrent,
+    MessageWaiting,
     OpenAudio,
     SendDigits,
     SendDtmf,
     StopPlayer,
     ToneHeard,
+    ToneStopped,
     Voice,
 )
 from firmware.line.tones import ToneSpec
@@ -61,31 +52,50 @@ class FxoBase(Machine[FxoState]):
         super().__init__(state or FxoState())
         self.config = config
         self.profile = profile
+        self.disconnect = Disconnect(config, profile)
+        self.wide = False                # caller id scheme not known yet: listen for every one in every place
 
     # --- at rest ------------------------------------------------------------------------------------------------------
 
     def _to_rest(self) -> None:
         """Enter the state that the known facts of the idle line ask for, with the memory of the last call wiped."""
-        state = self.state
         self.state.forget_call()
+        self._rest()
+        self._listen()
+
+    def _rest(self) -> None:
+        state, caller = self.state, ("cid_keys", "cid_stale")
         if state.battery is False:
             self._enter("NO_LINE", "no battery: check the cable and the operator")
         elif 0 < state.volts < LOW_VOLTS:
             self._enter("IN_USE", "a parallel telephone is off-hook")
         else:
-            self._enter("IDLE", state.fault)
-        if self.config.caller_id != "none":
+            self._enter("IDLE", state.fault, keep=caller)
+
+    def _listen(self) -> None:
+        """For who calls, before the first ring, and for messages."""
+        state = self.state
+        if self.config.caller_id != "none" or self._hears_messages():
             if not state.audio:
                 self._act(OpenAudio(echo=False))
             self._act(self._idle_detectors())
 
+    def _hears_messages(self) -> bool:
+        return self.config.message_waiting in ("fsk", "both")
+
+    def _exchange_says(self, waiting: bool) -> None:
+        """The exchange told whether messages wait; said on when it is news."""
+        if waiting != self.state.exchange_waiting:
+            self.state.exchange_waiting = waiting
+            self._emit(MessageWaiting(self.state.now, waiting))
+
     def _idle_detectors(self) -> Detect:
         cid = self.profile.caller_id
-        early_fsk = cid.place == "before-ring" and self.config.caller_id in ("auto", "bell202", "v23")
-        return Detect(digits=self._wants_keys(), fsk=self._fsk_standard() if early_fsk else "")
+        early_fsk = (cid.place == "before-ring" or self.wide) and self.config.caller_id in ("auto", "bell202", "v23")
+        return Detect(digits=self._wants_keys(), fsk=self._fsk_standard() if early_fsk or self._hears_messages() else "")
 
     def _wants_keys(self) -> bool:
-        return self.config.caller_id == "dtmf" or (self.config.caller_id == "auto" and self.profile.caller_id.dtmf)
+        return self.config.caller_id == "dtmf" or (self.config.caller_id == "auto" and (self.profile.caller_id.dtmf or self.wide))
 
     def _fsk_standard(self) -> str:
         """Of a line set to "auto" every scheme is expected: exchanges of one country differ, and one receiver hears both standards."""
@@ -93,25 +103,21 @@ class FxoBase(Machine[FxoState]):
 
     # --- conversation and release -------------------------------------------------------------------------------------
 
-    def _talk(self, evidence: Evidence) -> None:
+    def _talk(self, evidence: Evidence, at: int = -1) -> None:
+        """In conversation since `at`, or now."""
         state = self.state
-        state.answered_at, state.answer_kind, state.polarity_base = state.now, evidence.kind, state.reversed
+        # A line that was reversed since it dialled has proved its answer, whatever else was heard first.
+        proved = state.outgoing and state.dial_base is not None and state.reversed != state.dial_base
+        state.answer_kind = "polarity" if proved else evidence.kind
+        state.answered_at, state.polarity_base = at if at >= 0 else state.now, state.reversed
         state.fault, state.fault_at = "", -1
         self._enter("TALKING", keep=("loop_drop",))
         self._act(self._talk_detectors())
         self._silence_timer()
-        self._emit(Answered(state.now, evidence))
+        self._emit(Answered(state.answered_at, evidence))
 
     def _talk_detectors(self) -> Detect:
-        # Dial tone in a conversation may mean that the exchange released us, but a held note, a test tone or a fax answer looks the
-        # same: it counts only when it has lasted longer than any of those, as a last resort before the silence limit.
-        lasting = ("dial", RELEASE_DIAL_TONE_MS // 100)
-        tones = self._tones(("busy", 0), ("congestion", 0), ("unobtainable", 0), lasting)
-        if not self.state.outgoing:
-            # Who gave up between two rings is answered by the exchange itself: dial tone from the first moment on.
-            early = {"name": "dial?", "cycles": EARLY_DIAL_TONE_MS // 100}
-            tones += tuple(msgspec.structs.replace(one, **early) for one in tones if one.name == "dial")
-        return Detect(digits=True, voice=True, tones=tones)
+        return Detect(digits=True, voice=True, tones=self.disconnect.tones(outgoing=self.state.outgoing))
 
     def _tones(self, *wanted: tuple[str, int]) -> tuple[ToneSpec, ...]:
         """Specifications with their cycles; 0 = the port's `busy_cycles`, except dial tone, which keeps its own."""
@@ -126,58 +132,76 @@ class FxoBase(Machine[FxoState]):
         return tuple(found)
 
     def _tone_evidence(self, fact: ToneHeard) -> Evidence:
-        cycles = max(1, fact.cycles)
-        detail = f"{fact.name} tone, {cycles} cycles since {fact.start_at} ms"
-        return Evidence(RELEASE_KINDS.get(fact.name, "busy-tone"), fact.confidence or min(0.99, 0.8 + 0.05 * cycles), detail)
+        sign = tone_sign(fact)
+        return Evidence(sign.kind, sign.confidence, sign.detail)
+
+    def _decided(self, found: Release | None) -> bool:
+        """Carry out a decision, if there is one."""
+        if found is not None:
+            self._release(found.cause, found.evidence, True, found.at)
+        return found is not None
 
     def _release_tone(self, fact: ToneHeard) -> None:
-        if fact.name == "dial?":
-            if fact.start_at - self.state.hook_at <= EARLY_MS:
-                evidence = Evidence("dial-tone", 0.9, f"dial tone since {fact.start_at} ms: the caller left before the answer")
-                self._release(Cause.CANCELLED, evidence, True)
-            return
-        if fact.name in RELEASE_KINDS:
-            cause = Cause.NORMAL if self.state.state == "TALKING" else Cause.CANCELLED
-            self._release(cause, self._tone_evidence(fact), True)
+        state = self.state
+        talking = state.state == "TALKING"
+        since = state.answered_at if talking else state.hook_at
+        self._decided(self.disconnect.tone(state.release, fact, talking=talking, since=since, hook_at=state.hook_at))
+        self._hold_tone()
+
+    def _hold_tone(self) -> None:
+        state = self.state
+        if state.state in ("TALKING", "ANSWERING") and state.release.due >= 0:
+            self._timer("tone", state.release.due)
+        else:
+            self._cancel("tone")
+
+    def _release_tone_stopped(self, fact: ToneStopped) -> None:
+        self.disconnect.tone_stopped(self.state.release, fact.name)
+        self._hold_tone()
+
+    def _tone_lasts(self, _: Expired) -> None:
+        state = self.state
+        since = state.answered_at if state.state == "TALKING" else state.hook_at
+        self._decided(self.disconnect.tone_lasts(state.release, state.now, since))
+
+    def _company(self, given: Company) -> None:
+        self.state.release.company = given.kind
 
     def _release_polarity(self, fact: Any) -> None:
         state, config = self.state, self.config
         if state.reversed == state.polarity_base:
             return
-        since = state.now - state.answered_at
-        quiet = POLARITY_SETTLE_MS if state.outgoing else self.profile.polarity_ignore_ms
-        if since < quiet:
+        settle = self.disconnect.polarity_settle_ms(outgoing=state.outgoing)
+        known = state.answer_kind == "polarity" and 0 <= state.turned_at < state.now - settle      # that one was seen long ago
+        if state.now - state.answered_at < settle and not known:
             state.polarity_base = state.reversed            # the reversal that goes with the answer
             return
         if state.outgoing and config.polarity_answer and state.answer_kind != "polarity":
             state.polarity_base, state.answer_kind = state.reversed, "polarity"    # the late proof of an answer we had believed
             return
-        if config.polarity_release:
-            self._release(Cause.NORMAL, Evidence("polarity", 0.95, f"reversal {since} ms after the answer"), True, fact.at)
-        else:
-            state.suspect, state.polarity_base = True, state.reversed
+        if state.outgoing and state.answer_kind in BY_EAR:
+            state.polarity_base, state.answer_kind = state.reversed, "polarity"
+            if not self._decided(self.disconnect.late_answer(state.release, fact.at, state.now, state.answered_at)):
+                self._silence_timer()
+            return
+        if not self._decided(self.disconnect.reversed(state.release, fact.at, state.now, state.answered_at)):
+            state.polarity_base = state.reversed
             self._silence_timer()
 
     def _loop_changed(self, fact: LoopCurrent) -> None:
         state = self.state
         if fact.flowing:
-            if self._loop_loss_counts(fact.at):
-                state.suspect = True
-                self._silence_timer()
-            state.loop_lost_at = -1
-            state.current_seen = True
+            lost, state.loop_lost_at, state.current_seen = state.loop_lost_at, -1, True
             self._cancel("loop_drop")
+            if state.state == "TALKING" and not self._decided(
+                    self.disconnect.loop_back(state.release, lost, state.hook_at, fact.at, state.answered_at)):
+                self._silence_timer()
             return
         state.loop_lost_at = fact.at
         if state.current_seen:
-            self._timer("loop_drop", max(fact.at, state.hook_at + self.profile.loop_safe_ms) + self.config.loop_drop_release_ms)
+            self._timer("loop_drop", self.disconnect.loop_due(fact.at, state.hook_at))
         else:
             self._timer("loop_drop", max(fact.at, state.hook_at + NO_CURRENT_MS))
-
-    def _loop_loss_counts(self, now: int) -> bool:
-        """True when the present loss of current is more than a dip and not the transient of our own hook change."""
-        lost = self.state.loop_lost_at
-        return lost >= 0 and now - lost > DIP_MS and lost - self.state.hook_at > self.profile.loop_safe_ms
 
     def _loop_dropped(self, _: Expired) -> None:
         state = self.state
@@ -189,13 +213,11 @@ class FxoBase(Machine[FxoState]):
             self._release(Cause.LINE_FAULT, evidence, not state.outgoing)
             return
         cause = Cause.NORMAL if state.state == "TALKING" else Cause.CONGESTION if state.outgoing else Cause.CANCELLED
-        since = max(state.loop_lost_at, state.hook_at)
-        self._release(cause, Evidence("loop-drop", 0.98, f"no loop current since {since} ms"), True, since)
+        self._decided(self.disconnect.loop_released(state.release, cause, max(state.loop_lost_at, state.hook_at)))
 
     def _talk_voice(self, fact: Voice) -> None:
         self.state.voice = fact.active
-        if fact.active:
-            self.state.suspect = False
+        self.disconnect.voice(self.state.release, fact.active)
         self._silence_timer()
 
     def _silence_timer(self) -> None:
@@ -203,13 +225,14 @@ class FxoBase(Machine[FxoState]):
         if state.voice or state.state != "TALKING":
             self._cancel("silence")
         else:
-            self._after("silence", self.profile.silence_suspect_ms if state.suspect else self.profile.silence_release_ms)
+            self._after("silence", self.disconnect.silence_ms(state.release))
 
     def _silent(self, _: Expired) -> None:
-        limit, confidence = (self.profile.silence_suspect_ms, 0.6) if self.state.suspect else (self.profile.silence_release_ms, 0.4)
-        self._release(Cause.NORMAL, Evidence("silence", confidence, f"no voice for {limit} ms"), True)
+        self._decided(self.disconnect.silent(self.state.release, self.state.now))
 
     def _key(self, fact: Digit) -> None:
+        self.disconnect.key(self.state.release, fact.at)
+        self._hold_tone()
         self._emit(Key(self.state.now, fact.digit))
 
     def _send_keys(self, digits: str) -> None:
@@ -224,25 +247,27 @@ class FxoBase(Machine[FxoState]):
 
     def _flash(self, _: Flash) -> None:
         if not self.state.flashing:
-            self.state.flashing = True
+            self.state.flashing = self.state.release.flashed = True
             self._cancel("loop_drop")
-            self._act(Drive(LINE_ON_HOOK))
-            self._after("flash", self.profile.flash_ms)
+            lasts = self.config.flash_ms or self.profile.flash_ms
+            self._act(Drive(LINE_ON_HOOK, lasts, LINE_OFF_HOOK))
+            self._after("flash", lasts)
 
     def _flash_over(self, _: Expired) -> None:
         state = self.state
-        state.flashing, state.hook_at, state.loop, state.loop_lost_at = False, state.now, None, -1
-        self._act(Drive(LINE_OFF_HOOK))
-        # current must come back, or the line is gone
+        state.flashing, state.hook_at = False, state.now
+        self._current_must_return()
+
+    def _current_must_return(self) -> None:
+        """Media holds the loop closed again after breaks of our own making: current comes back, or the line is gone."""
+        state = self.state
+        state.loop, state.loop_lost_at, state.milliamps, state.parallel = None, -1, 0.0, False
         self._after("loop_drop", self.profile.loop_safe_ms + self.config.loop_drop_release_ms)
 
     def _hang_up(self, given: HangUp) -> None:
         state = self.state
-        if self._loop_loss_counts(given.at):
-            evidence = Evidence("loop-drop", 0.7, f"no loop current since {state.loop_lost_at} ms, then our command")
-            self._release(given.cause, evidence, True)
-        else:
-            self._release(given.cause, given.evidence, False)
+        gone = self.disconnect.gone_before_us(state.release, state.loop_lost_at, state.hook_at, given.at)
+        self._release(given.cause, gone or given.evidence, gone is not None)
 
     def _release(self, cause: Cause, evidence: Evidence, by_far: bool, at: int = -1) -> None:
         self._act(StopPlayer())
@@ -254,8 +279,16 @@ class FxoBase(Machine[FxoState]):
         self._end(cause, evidence, by_far, at)
 
     def _released(self, _: Expired) -> None:
+        """The exchange is free again before we are, and its next caller is announced at once."""
+        self.state.forget_call()
         self._enter("GUARD")
         self._after("guard", max(0, self.profile.guard_ms - RELEASE_MS))
+        self._listen()
+
+    def _guard_over(self, _: Expired) -> None:
+        self._rest()
+        if self.state.state != "IDLE":
+            self.state.forget_call()
 
     def _await_current(self) -> None:
         """Off-hook: current must flow within its time."""
@@ -265,6 +298,7 @@ class FxoBase(Machine[FxoState]):
     def _hook(self, off: bool) -> None:
         state = self.state
         state.off_hook, state.hook_at, state.loop, state.loop_lost_at, state.volts = off, state.now, None, -1, 0.0
+        state.milliamps, state.parallel = 0.0, False
         self._act(Drive(LINE_OFF_HOOK if off else LINE_ON_HOOK))
 
     def _fault(self, what: str) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from firmware.call.model import Party
+from firmware.line.disconnect import Memory
 from firmware.line.machine import MachineState, Rule, Table, rule
 
 LOW_VOLTS: Final = 18.0                  # a parallel telephone is off-hook below this, the line is free above 20 V
@@ -27,21 +28,16 @@ RELEASE_MS: Final = 300                  # relay to zero current
 GUARD_RING_MS: Final = 500               # after on-hook ringing is a transient
 CID_KEYS_MS: Final = 1500                # a DTMF caller id without end key
 CID_STALE_MS: Final = 6000               # caller id before ringing that no ring follows
-DIP_MS: Final = 50                       # loop losses up to this mean nothing at all
 BLIND_DIAL_MS: Final = 1000              # emergency: no dial tone needed after this much more
 DIAL_STRING_PAUSE_MS: Final = 2000
-POLARITY_SETTLE_MS: Final = 200
-EARLY_DIAL_TONE_MS: Final = 2500         # steady dial tone after our answer that means that nobody is there any more
-EARLY_MS: Final = 2000                   # and it begins within this time of going off-hook
-RELEASE_DIAL_TONE_MS: Final = 60_000    # steady dial tone in a conversation that is taken for a release
+GLARE_BEFORE_MS: Final = 300             # ringing this shortly before a seizure is a call that comes in
+NOT_A_RING_MS: Final = 500               # silence after which ringing too short or too long is forgotten
+PARALLEL_DROP: Final = 0.75              # share of the settled loop current below which another telephone takes part of it
+PARALLEL_OVER: Final = 0.85
+BY_EAR: Final = frozenset(("voice", "ringback-stopped", "timer"))   # answers that the wire did not tell
 MAX_DIAL: Final = 60                      # keys of one dial string
 DIAL_CHARACTERS: Final = frozenset("0123456789*#ABCDpw,")
 OFF_HOOK: Final = frozenset(("ANSWERING", "SEIZING", "WAIT_DIAL_TONE", "DIALLING", "WAIT_ANSWER", "TALKING"))
-
-RELEASE_KINDS: Final = {
-    "busy": "busy-tone", "congestion": "congestion-tone", "unobtainable": "congestion-tone", "sit": "congestion-tone", "dial": "dial-tone",
-}
-
 
 class FxoState(MachineState):
     """The memory of an FXO line; all instants engine ms, -1 for none."""
@@ -58,7 +54,11 @@ class FxoState(MachineState):
     rings: int = 0
     rings_over: int = 0
     ring_started: int = -1
+    burst_on_at: int = -1
     burst_off_at: int = -1
+    burst_ms: int = 0                    # ringing voltage within the present ring
+    ring_counted: bool = False           # the present ring is long enough to be one
+    ring_too_long: bool = False
     caller: Party | None = None
     cid_settled: bool = False
     cid_keys: str = ""
@@ -70,7 +70,9 @@ class FxoState(MachineState):
     ring_ms: int = 60_000
     dial_rest: str = ""
     dial_tone: bool = False
+    stutter: bool = False                # the dial tone stuttered: messages wait at the exchange
     dial_token: int = 0
+    pulsing: bool = False                # media breaks the loop to dial: loop facts are of our own making
     dialled_at: int = -1
     ringback_at: int = -1                # start of the last ringback heard
     ringback_over: bool = False
@@ -78,22 +80,31 @@ class FxoState(MachineState):
     voice_at: int = -1
     sound_at: int = -1                   # start of the last voice segment that was no click
     odd_voices: int = 0                  # voice segments that cannot be a ringback burst
+    turned_at: int = -1                  # a reversal after dialling that nobody announced: an answer, perhaps
+    turned_back_at: int = -1             # and its return while ringback was still expected
     hint: str = ""                       # a refusal tone of which one cycle was heard: no answer is believed
+    doubt_until: int = -1                # such a tone was lost: none is believed before
     sign: str = ""                       # evidence kind of a pending answer, its confidence, detail
     sign_confidence: float = 0.0
     sign_detail: str = ""
+    answer_due: int = -1                 # when that answer is believed: its date, also when nobody was there to believe it
     # conversation
     answered_at: int = -1
     answer_kind: str = ""
     polarity_base: bool | None = None
+    dial_base: bool | None = None        # polarity when the exchange had taken the digits
     loop_lost_at: int = -1
     current_seen: bool = False           # since off-hook
-    suspect: bool = False                # half a sign of a release was seen
+    release: Memory = msgspec.field(default_factory=Memory)      # signs of a release, see `disconnect.py`
     flashing: bool = False
+    milliamps: float = 0.0               # settled loop current of this off-hook
+    parallel: bool = False               # another telephone on the line is off-hook, too
     # health
     fault: str = ""
     fault_at: int = -1
     caller_id_errors: int = 0
+    odd_rings: int = 0                   # ringing that was none by its length
+    exchange_waiting: bool | None = None     # messages at the exchange, as it told last
 
     def forget_call(self) -> None:
         """Back to the defaults in everything that belongs to one call; facts and health stay."""
@@ -103,10 +114,12 @@ class FxoState(MachineState):
 
 
 _OF_ONE_CALL: Final = (
-    "loop", "rings", "rings_over", "ring_started", "burst_off_at", "caller", "cid_settled", "cid_keys", "offered",
-    "glare", "outgoing", "emergency", "ring_ms", "dial_rest", "dial_tone", "dial_token", "dialled_at", "ringback_at",
-    "ringback_over", "voice", "voice_at", "sound_at", "odd_voices", "hint", "sign", "sign_confidence", "sign_detail", "answered_at",
-    "answer_kind", "loop_lost_at", "current_seen", "suspect", "flashing",
+    "loop", "rings", "rings_over", "ring_started", "burst_on_at", "burst_off_at", "burst_ms", "ring_counted", "ring_too_long", "caller",
+    "cid_settled", "cid_keys", "offered", "glare", "outgoing", "emergency", "ring_ms", "dial_rest", "dial_tone", "stutter", "dial_token",
+    "pulsing", "milliamps", "parallel", "dialled_at", "ringback_at",
+    "ringback_over", "voice", "voice_at", "sound_at", "odd_voices", "turned_at", "turned_back_at", "hint",
+    "doubt_until", "sign", "sign_confidence", "sign_detail", "answer_due", "answered_at", "answer_kind", "loop_lost_at", "current_seen",
+    "release", "flashing",
 )
 
 
@@ -149,6 +162,8 @@ FXO_TABLE: Final[Table] = {
     },
     "RINGING": {
         "RingBurst": rule("ring_changed", "RINGING"),
+        "timer ring_valid": rule("ring_valid", "RINGING"),
+        "timer ring_long": rule("ring_long", "RINGING"),
         "timer ring_over": rule("ring_complete", "RINGING"),
         "timer ring_end": rule("ring_ended", "IDLE", "NO_LINE", "IN_USE"),
         "timer ring_stuck": rule("ring_stuck", "NO_LINE"),
@@ -165,7 +180,10 @@ FXO_TABLE: Final[Table] = {
         "LoopCurrent": rule("loop_changed", "ANSWERING"),
         "timer settle": rule("answer_settled", "ANSWERING", "TALKING", "RELEASING"),
         "timer glare_wait": rule("glare_lost", "RELEASING"),
+        "Company": rule("company", "ANSWERING"),
         "ToneHeard": rule("release_tone", "ANSWERING", "RELEASING"),
+        "ToneStopped": rule("release_tone_stopped", "ANSWERING"),
+        "timer tone": rule("tone_lasts", "ANSWERING", "RELEASING"),
     },
     "SEIZING": {
         **_release_rows("SEIZING"),
@@ -186,30 +204,35 @@ FXO_TABLE: Final[Table] = {
         **_release_rows("DIALLING"),
         "LoopCurrent": rule("loop_changed", "DIALLING"),
         "PlayerDone": rule("segment_dialled", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
+        "Company": rule("company", "DIALLING"),
         "timer dial_pause": rule("dial_next", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
         "timer dialled": rule("dial_unconfirmed", "DIALLING", "WAIT_ANSWER", "WAIT_DIAL_TONE"),
     },
     "WAIT_ANSWER": {
         **_release_rows("WAIT_ANSWER"),
         "LoopCurrent": rule("loop_changed", "WAIT_ANSWER"),
-        "Polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING"),
-        "timer polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING"),
+        "Polarity": rule("answer_polarity", "WAIT_ANSWER", "TALKING", "RELEASING"),
+        "timer polarity": rule("dial_polarity", "WAIT_ANSWER", "TALKING"),
         "ToneHeard": rule("progress_tone", "WAIT_ANSWER", "RELEASING"),
-        "ToneStopped": rule("tone_stopped", "WAIT_ANSWER"),
+        "ToneStopped": rule("tone_stopped", "WAIT_ANSWER", "TALKING", "RELEASING"),
         "Voice": rule("answer_voice", "WAIT_ANSWER"),
         "timer voice_long": rule("answer_long_voice", "WAIT_ANSWER"),
         "timer ringback_missing": rule("ringback_missing", "WAIT_ANSWER"),
         "timer answer": rule("answer_believed", "WAIT_ANSWER", "TALKING"),
         "timer answer_assumed": rule("answer_assumed", "TALKING", "WAIT_ANSWER"),
         "timer no_answer": rule("no_answer", "RELEASING"),
+        "Company": rule("company", "WAIT_ANSWER"),
         "SendDigits": rule("send_digits", "WAIT_ANSWER"),
     },
     "TALKING": {
         **_release_rows("TALKING"),
-        "LoopCurrent": rule("loop_changed", "TALKING"),
+        "LoopCurrent": rule("loop_changed", "TALKING", "RELEASING"),
         "Polarity": rule("release_polarity", "TALKING", "RELEASING"),
         "timer polarity": rule("release_polarity", "TALKING", "RELEASING"),
         "ToneHeard": rule("release_tone", "TALKING", "RELEASING"),
+        "ToneStopped": rule("release_tone_stopped", "TALKING"),
+        "timer tone": rule("tone_lasts", "TALKING", "RELEASING"),
+        "Company": rule("company", "TALKING"),
         "Voice": rule("talk_voice", "TALKING"),
         "timer silence": rule("silent", "RELEASING"),
         "Digit": rule("key", "TALKING"),
@@ -222,6 +245,11 @@ FXO_TABLE: Final[Table] = {
     },
     "GUARD": {
         "RingBurst": rule("ring_changed_guard", "GUARD", "RINGING"),
-        "timer guard": rule("line_judged", "IDLE", "NO_LINE", "IN_USE"),
+        "timer guard_ring": rule("ring_in_guard", "GUARD", "RINGING"),
+        "FskMessage": rule("caller_id_early", "GUARD"),
+        "Digit": rule("caller_id_key", "GUARD"),
+        "timer cid_keys": rule("caller_id_keys_end", "GUARD"),
+        "timer cid_stale": rule("caller_id_stale", "GUARD"),
+        "timer guard": rule("guard_over", "IDLE", "NO_LINE", "IN_USE"),
     },
 }

@@ -2,51 +2,41 @@
 
 Theory of operation
 -------------------
-Lifting an idle telephone gives dial tone and collects keys or dial pulses; after each the caller of this machine is asked whether the
-number is whole (`dial_check`); an emergency number always is. Ringing follows the country's cadence with caller id in its place
-(after ring 1 on-hook transmission, or reversal and alert tone before it); a ring trip stops ringing at once and the closed loop
-confirms it. When the far end hangs up the loop is opened for the open-switch interval (GR-506; trunks and door phones recognise it),
-then reorder or busy tone, howler, and lockout: fed but silent until on-hook. Flashes are told from hang-ups by `pulse.py`.
+Lifting an idle telephone gives dial tone (stuttering while messages wait or calls are diverted) and collects keys or dial pulses; after
+each the caller of this machine is asked whether the number is whole (`dial_check`); an emergency number always is. A hotline telephone
+dials by itself.
+Ringing follows the cadence of the kind of call with caller id in its place (after ring 1 on-hook transmission; before it reversal and
+alert tone, or DTMF); a ring trip stops ringing at once and the closed loop confirms it. Waiting calls and messages: `fxs_notice.py`.
+When the far end hangs up the loop is opened for the open-switch interval, exactly, by media (GR-506; trunks and door phones recognise it),
+then reorder or busy tone, howler, and lockout: fed but silent until on-hook. Polarity is reversed while an outgoing call is answered
+where the port is set for it. Flashes are told from hang-ups by `pulse.py`. A fax or card terminal gets an untouched channel.
 Sources: ITU-T E.161, E.182, GR-30, GR-506, ETSI EN 300 659-1.
 
-Invariants: every ringing or offered call ends in exactly one `Ended`; on-hook leads every state to IDLE; the line is driven
-FEED_RINGING only in RINGING, FEED_OPEN only in FAR_GONE; a loop that opens while we hold the line open is no hang-up.
+Invariants: every ringing or offered call ends in exactly one `Ended`; on-hook leads every state to IDLE; the line is driven FEED_RINGING
+only in RINGING, FEED_OPEN only in FAR_GONE; a loop that opens while we hold the line open is no hang-up; talk that was muted for a
+waiting call is given back before the state is left; no message goes to a telephone that is off-hook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 import msgspec
 
-from firmware.call.model import Alert, Cause, Evidence, Party
+from firmware.call.model import Cause, Evidence, Party
 from firmware.config.schema.ports import FxsPhone
 from firmware.errors import RemoteProtocolError
-from firmware.line import callerid
-from firmware.line.fxs_table import (
-    AFTER_RING_MS,
-    ALERT_CADENCE,
-    ALERT_PAUSE_MS,
-    ALERT_TONE_MS,
-    CID_MARGIN_MS,
-    CID_PAUSE_MS,
-    CID_REVERSED_MS,
-    FXS_TABLE,
-    PULSE_AFTER_FLASH_MS,
-    TRIP_CONFIRM_MS,
-    FxsFacts,
-    FxsState,
-)
-from firmware.line.machine import Machine, Table
+from firmware.line.fxs_base import DialCheck
+from firmware.line.fxs_notice import FxsNotices
+from firmware.line.fxs_ring import FxsRinging
+from firmware.line.fxs_table import AFTER_RING_MS, FXS_TABLE, PULSE_AFTER_FLASH_MS, TRIP_CONFIRM_MS, FxsFacts, FxsState
 from firmware.line.profiles import Profile
-from firmware.line.pulse import Flashed, HookClassifier, HookMode, HungUp, LiftedUp, PulseLimits
+from firmware.line.pulse import Flashed, HookMode, HungUp, LiftedUp
 from firmware.line.signals import (
     FEED_ACTIVE,
-    FEED_ON_HOOK_TX,
     FEED_OPEN,
-    FEED_REVERSED_TX,
-    FEED_RINGING,
+    FEED_REVERSED,
     Answered,
     CloseAudio,
     Detect,
@@ -54,49 +44,23 @@ from firmware.line.signals import (
     Fact,
     HangUp,
     HookFlash,
-    Key,
     Loop,
     Offered,
     OpenAudio,
-    PlayerDone,
     PlayTone,
-    Ring,
-    Ringing,
-    SendDigits,
-    SendDtmf,
-    SendFsk,
     StopPlayer,
 )
-from firmware.line.tones import ToneSpec
 
 __all__ = ["FXS_TABLE", "Fxs", "FxsFacts", "FxsState"]
 
-DialCheck = Callable[[str], Literal["more", "complete", "impossible"]]
-_ALERT_TONE = ToneSpec("cas", (2130.0, 2750.0), -15.0)       # ETSI EN 300 659-1 dual tone alerting signal
-_DIAL_STATES = ("DIAL_TONE", "COLLECTING", "REORDER")
 
-
-class Fxs(Machine[FxsState]):
+class Fxs(FxsRinging, FxsNotices):
     """One telephone. `dial_check(digits)` says "more", "complete" or "impossible"; `emergency` numbers are always complete."""
 
-    TABLE: ClassVar[Table] = FXS_TABLE
     PUBLIC: ClassVar[Mapping[str, str]] = {
-        "IDLE": "idle", "RINGING": "ringing", "LOCKOUT": "busy",
+        "IDLE": "idle", "NOTIFYING": "idle", "RINGING": "ringing", "LOCKOUT": "busy",
         **dict.fromkeys(("DIAL_TONE", "COLLECTING", "CALLING", "TALKING", "FAR_GONE", "REORDER", "HOWLER"), "busy"),
     }
-
-    def __init__(
-        self, config: FxsPhone, profile: Profile, dial_check: DialCheck, emergency: Collection[str] = (), state: FxsState | None = None
-    ) -> None:
-        super().__init__(state or FxsState())
-        self.config = config
-        self.profile = profile
-        self.dial_check = dial_check
-        self.emergency = frozenset(emergency) | frozenset(profile.emergency)
-        self._limits = PulseLimits(config.flash_min_ms, max(config.flash_min_ms, config.flash_max_ms))
-        # a rotary telephone dials behind its flash: there only breaks shorter than a flash are pulses
-        self._limits_talking = msgspec.structs.replace(self._limits, pulse_max_ms=max(15, config.flash_min_ms - 1))
-        self._hook = HookClassifier(self._limits_for(self.state.state), self.state.hook)
 
     @classmethod
     def restore(cls, config: FxsPhone, profile: Profile, dial_check: DialCheck, emergency: Collection[str], snapshot: bytes) -> Fxs:
@@ -108,9 +72,6 @@ class Fxs(Machine[FxsState]):
         if state.state not in FXS_TABLE:
             raise RemoteProtocolError(f"snapshot of an FXS port names state {state.state!r}, which this release does not know")
         return cls(config, profile, dial_check, emergency, state)
-
-    def _limits_for(self, state: str) -> PulseLimits:
-        return self._limits if state in _DIAL_STATES else self._limits_talking
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
@@ -124,6 +85,7 @@ class Fxs(Machine[FxsState]):
         state = self.state
         state.now = max(state.now, now)
         self._grace(TRIP_CONFIRM_MS)
+        self._unmute()                                       # what was being told of a waiting call is lost with who told it
         if state.hook.off_hook and not state.hook.closed:
             # the flash or hang-up that had begun: its beginning is known, its end is judged from now on
             state.hook.opened_at = max(state.hook.opened_at, state.now - self.config.flash_max_ms)
@@ -169,159 +131,49 @@ class Fxs(Machine[FxsState]):
             else:
                 self._dispatch("Pulse", event)
 
-    def _enter(self, name: str, detail: str = "", keep: tuple[str, ...] = ()) -> None:
-        super()._enter(name, detail, keep)
-        self._hook.limits = self._limits_for(name)
-        if name in _DIAL_STATES:
-            self._hook.set_mode(HookMode.DIAL)
-        elif name in ("CALLING", "TALKING"):
-            self._hook.set_mode(HookMode.TALK)
-        else:
-            self._hook.set_mode(HookMode.QUIET)
-
-    # --- at rest ----------------------------------------------------------------------------------------------------------
-
-    def _rest(self) -> None:
-        state = self.state
-        self._act(StopPlayer())
-        self._act(Detect())
-        self._act(CloseAudio())
-        self._feed(FEED_ACTIVE)
-        state.digits, state.incoming, state.tone_after, state.tripped, state.flashed_at = "", False, "", False, -1
-        self._enter("IDLE")
-
-    def _feed(self, code: int) -> None:
-        self.state.feed = code
-        self._act(Drive(code))
-
-    def _on_hook(self, _: HungUp) -> None:
-        self._rest()
-
-    def _nothing(self, _: Any) -> None:
-        pass  # a late trip of ringing that has stopped
-
-    def _ignore_hang_up(self, _: HangUp) -> None:
-        pass  # no call is left to end; the tone goes on until the telephone is on-hook
+    # --- dialling -------------------------------------------------------------------------------------------------------------
 
     def _lifted(self, event: LiftedUp) -> None:
         state = self.state
         self._act(OpenAudio())
         if state.ring_stopped_at >= 0 and event.at - state.ring_stopped_at <= AFTER_RING_MS:
             self._reorder("busy")                            # the caller left as the telephone was lifted
-            return
-        self._dial_tone()
-
-    # --- ringing ------------------------------------------------------------------------------------------------------------
-
-    def _cadence(self) -> tuple[int, ...]:
-        return ALERT_CADENCE.get(self.state.alert, self.profile.ring_cadence_ms)
-
-    def _ring(self, given: Ring) -> None:
-        state = self.state
-        state.call = state.incoming = True
-        state.caller, state.when, state.alert = given.caller, given.when, given.alert
-        state.phase, state.rings, state.cid_sent, state.tripped, state.ring_stopped_at = 0, 0, False, False, -1
-        self._act(OpenAudio())
-        self._act(Detect())
-        self._enter("RINGING")
-        self._after("no_answer", max(1000, given.ring_ms))
-        cid = self.profile.caller_id
-        if self.config.caller_id and cid.place == "before-ring" and state.alert is not Alert.EMERGENCY:
-            self._feed(FEED_REVERSED_TX if cid.polarity_first else FEED_ON_HOOK_TX)
-            self._after("alert_tone", CID_REVERSED_MS)
+        elif self.config.hotline and self.config.hotline_s == 0:
+            self._feed(FEED_ACTIVE)
+            self._act(Detect(digits=True))
+            self._offer(self.config.hotline)
         else:
-            self._ring_on()
+            self._dial_tone()
 
-    def _ring_on(self) -> None:
-        state = self.state
-        self._feed(FEED_RINGING)
-        if state.phase == 0:
-            state.rings += 1
-            if state.rings == 1:
-                self._emit(Ringing(state.now))
-        self._after("cadence", self._cadence()[state.phase])
-
-    def _ring_phase(self, _: Any) -> None:
-        state = self.state
-        cadence = self._cadence()
-        state.phase = (state.phase + 1) % len(cadence)
-        if state.phase % 2 == 0:
-            self._ring_on()
-            return
-        self._feed(FEED_ON_HOOK_TX)
-        pause = cadence[state.phase]
-        last = state.phase == len(cadence) - 1
-        if last and state.rings == 1 and not state.cid_sent and self.config.caller_id and state.alert is not Alert.EMERGENCY:
-            self._after("caller_id", CID_PAUSE_MS)
-            # ring 2 waits for a long message rather than cutting it
-            pause = max(pause, CID_PAUSE_MS + callerid.duration_ms(self._message()) + CID_MARGIN_MS)
-        self._after("cadence", pause)
-
-    def _message(self) -> bytes:
-        state, charset = self.state, self.profile.caller_id.charset
-        return callerid.build_mdmf(state.caller, state.when, charset)
-
-    def _send_alert_tone(self, _: Any) -> None:
-        if self.profile.caller_id.alert_tone:
-            self._act(PlayTone(_ALERT_TONE, 0, ALERT_TONE_MS))
-            self._after("caller_id", ALERT_TONE_MS + ALERT_PAUSE_MS)
-        else:
-            self._after("caller_id", ALERT_PAUSE_MS)
-
-    def _send_caller_id(self, _: Any) -> None:
-        state = self.state
-        message = self._message()
-        state.cid_sent, state.cid_token = True, self._next_token()
-        self._act(SendFsk(message, self.profile.caller_id.standard, state.cid_token))
-        self._after("caller_id_end", callerid.duration_ms(message) + CID_MARGIN_MS)
-
-    def _caller_id_sent(self, given: Any) -> None:
-        state = self.state
-        if isinstance(given, PlayerDone):
-            if given.token == state.cid_token and "caller_id_end" in state.timers:
-                self._after("caller_id_end", 200)            # EN 300 659-1: 200 to 500 ms between message and ringing
-            return
-        if state.rings == 0:
-            self._ring_on()                                  # caller id came first, now it rings
-
-    def _ring_trip(self, _: Any) -> None:
-        state = self.state
-        if not state.tripped and state.feed == FEED_RINGING:
-            state.tripped = True
-            self._feed(FEED_ACTIVE)                          # stop ringing first, audio next
-            self._cancel("cadence")
-            self._after("trip", TRIP_CONFIRM_MS)
-
-    def _trip_unconfirmed(self, _: Any) -> None:
-        self.state.tripped = False                           # a false trip: ring on
-        self._ring_on()
-
-    def _answered(self, _: LiftedUp) -> None:
-        state = self.state
-        self._act(StopPlayer())
-        self._feed(FEED_ACTIVE)
-        self._enter("TALKING")
-        self._act(Detect(digits=True))
-        self._emit(Answered(state.now, Evidence("off-hook", 1.0, f"lifted in ring {state.rings}")))
-
-    def _stop_ringing(self, given: HangUp) -> None:
-        self.state.ring_stopped_at = self.state.now
-        self._rest()
-        self._end(given.cause, given.evidence, False)
-
-    def _no_answer(self, _: Any) -> None:
-        self._rest()
-        self._end(Cause.NO_ANSWER, Evidence("timer", 1.0, f"not lifted in {self.state.rings} rings"), False)
-
-    # --- dialling -------------------------------------------------------------------------------------------------------------
+    def _lifted_notifying(self, event: LiftedUp) -> None:
+        self._act(StopPlayer())                              # a lifted telephone must not hear the message
+        self._lifted(event)
 
     def _dial_tone(self) -> None:
-        self.state.digits = ""
+        state = self.state
+        state.digits = ""
         self._feed(FEED_ACTIVE)
         self._act(Detect(digits=True))
-        self._act(PlayTone(self.profile.tone("dial")))
         self._enter("DIAL_TONE")
+        if state.messages or (state.diverted and self.config.diverted_tone):
+            stutter = self.profile.tone("stutter")
+            short = stutter.cadence_ms[:2]
+            pairs = zip(stutter.cadence_ms[::2], stutter.cadence_ms[1::2], strict=True)
+            lasts = sum(short) * sum(pair == short for pair in pairs)
+            self._act(PlayTone(msgspec.structs.replace(stutter, cadence_ms=short), 0, lasts))
+            self._after("steady", lasts)
+        else:
+            self._act(PlayTone(self.profile.tone("dial")))
         self._after("first_digit", self.config.first_digit_s * 1000)
+        if self.config.hotline:
+            self._after("hotline", self.config.hotline_s * 1000)
+
+    def _steady_dial_tone(self, _: Any) -> None:
+        self._act(PlayTone(self.profile.tone("dial")))
+
+    def _hotline(self, _: Any) -> None:
+        self._act(StopPlayer())
+        self._offer(self.config.hotline)
 
     def _dial_again(self, _: Flashed) -> None:
         self._act(StopPlayer())
@@ -373,8 +225,9 @@ class Fxs(Machine[FxsState]):
 
     def _cut_through(self, _: Any) -> None:
         self._act(StopPlayer())
-        self._enter("TALKING")
-        self._act(Detect(digits=True))
+        if self.config.reversal:
+            self._feed(FEED_REVERSED)                        # a payphone or meter begins to charge
+        self._conversation()
         self._emit(Answered(self.state.now, Evidence("command")))
 
     def _caller_left(self, event: HungUp) -> None:
@@ -391,26 +244,20 @@ class Fxs(Machine[FxsState]):
 
     def _far_gone(self, given: HangUp) -> None:
         state = self.state
+        self._unmute()
         self._act(StopPlayer())
         self._act(Detect())
         state.tone_after = "busy"
         self._end_by_command(given)
         self._enter("FAR_GONE")
-        self._feed(FEED_OPEN)
-        self._after("open_end", self.profile.open_switch_ms)
-
-    def _end_by_command(self, given: HangUp) -> None:
-        """A break that has begun before our command, longer than a pulse, may be the telephone's own hang-up: it came first."""
-        hook = self.state.hook
-        if not hook.closed and hook.opened_at >= 0 and given.at - hook.opened_at > self.config.flash_min_ms:
-            detail = f"loop open since {hook.opened_at} ms, then our command"
-            self._end(given.cause, Evidence("on-hook", 0.7, detail), True, hook.opened_at)
-        else:
-            self._end(given.cause, given.evidence, False)
+        open_ms = self.config.open_switch_ms or self.profile.open_switch_ms
+        state.feed = FEED_OPEN
+        self._act(Drive(FEED_OPEN, open_ms, FEED_ACTIVE))
+        self._after("open_end", open_ms)
 
     def _feed_again(self, _: Any) -> None:
-        # where the open line showed as an open loop, a telephone still off-hook closes it again within the quiet time
-        self._feed(FEED_ACTIVE)
+        # media has fed the line again; where the open line showed as an open loop, a lifted telephone closes it within the quiet time
+        self.state.feed = FEED_ACTIVE
         self._after("quiet_end", self.profile.open_switch_quiet_ms)
 
     def _tone_or_idle(self, _: Any) -> None:
@@ -418,12 +265,6 @@ class Fxs(Machine[FxsState]):
             self._reorder(self.state.tone_after or "busy")
         else:
             self._rest()
-
-    def _reorder(self, tone: str) -> None:
-        self._act(Detect())
-        self._act(PlayTone(self.profile.tone(tone)))
-        self._enter("REORDER")
-        self._after("howl", self.profile.reorder_ms)
 
     def _howl(self, _: Any) -> None:
         self._act(PlayTone(self.profile.tone("howler")))
@@ -435,9 +276,6 @@ class Fxs(Machine[FxsState]):
         self._act(CloseAudio())
         self._enter("LOCKOUT", "telephone left off-hook")
 
-    def _key(self, given: Any) -> None:
-        self._emit(Key(self.state.now, given.digit))
-
     def _flashed(self, event: Flashed) -> None:
         state = self.state
         state.flashed_at = event.at
@@ -448,10 +286,3 @@ class Fxs(Machine[FxsState]):
 
     def _pulses_end(self, _: Any) -> None:
         self._hook.set_mode(HookMode.TALK)
-
-    def _send_digits(self, given: SendDigits) -> None:
-        profile = self.profile
-        digits = "".join(c for c in given.digits if c in "0123456789*#ABCD")
-        if digits:
-            self._act(SendDtmf(digits, profile.dtmf_on_ms, profile.dtmf_off_ms, profile.dtmf_high_dbm0, self._next_token()))
-

@@ -1,23 +1,26 @@
-"""Country profiles of analogue lines as literal data (L1, pure).
+"""Country profiles of analogue lines: their shape, the data of each country, and custom ones (L1, pure).
 
 Theory of operation
 -------------------
-Everything that differs between countries is a value here and nowhere else: a machine asks the profile, never the
-country code. Two figures are given where one is what we send and the other what we accept. Sources, by mark:
+Everything that differs between countries is a value in `countries/<code>.toml` and nowhere else: a machine asks the profile, never the
+country code, so a changed profile touches no code. Each file names the source of every group of values in its table [sources]. The files
+are package data, read once when a country is first asked for, as code would be. What the chips' registers hold for a country is a row of
+`hal/countries.py`; `electrical` names the row. Two figures are given where one is what we send and the other what we accept.
 
-* [T] published national tone tables after ITU-T E.180 Supplement 2 and BT SIN 350 (tones, cadences): well established.
-* [G] general practice of the country, usual values to be verified against the operator (flash, disconnect, levels).
-* [S] Silicon Labs Si3050/Si3019 data sheet table 18 and the line settings of the Linux DAHDI drivers (registers).
-* [L] national law or ITU-T E.161.1 (emergency numbers).
+A *custom* profile is a country with single values changed (`customised`): any field, a tone's too, by its path
+("flash_ms", "caller_id/standard", "tones/busy/cadence_ms"). What comes out is marked as not approved: nobody has measured that
+combination against a national specification.
 
 Invariants: every profile has every tone of `TONE_NAMES`; cadences fit `ToneSpec`; all durations are ms, levels dBm0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pkgutil
+import tomllib
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -26,13 +29,16 @@ from firmware.line.tones import ToneSpec
 
 #: Tones that every profile has. "unobtainable" and "sit" are optional: an exchange has one of them or both.
 TONE_NAMES: Final = ("dial", "stutter", "ringback", "busy", "congestion", "call-waiting", "howler", "confirm")
+#: Groups of values whose source each file names.
+SOURCES: Final = ("law", "tones", "ring", "flash", "disconnect", "caller_id", "emergency", "levels", "redial", "registers")
+COUNTRIES: Final = ("CN", "US", "UK", "DE", "FR", "AU")
 
 Law = Literal["alaw", "ulaw"]
 CallerIdStandard = Literal["bell202", "v23"]
 CallerIdPlace = Literal["after-first-ring", "before-ring"]
 
 
-class CallerIdProfile(msgspec.Struct, frozen=True):
+class CallerIdProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a country sends caller id: FSK kind, its place, what announces it, and whether DTMF is also met."""
 
     standard: CallerIdStandard
@@ -43,23 +49,24 @@ class CallerIdProfile(msgspec.Struct, frozen=True):
     charset: Literal["latin-1", "gbk"] = "latin-1"
 
 
-class LineRegisters(msgspec.Struct, frozen=True):
-    """DC and AC termination of the FXO chip (Si3050/Si3019 register fields)."""
+class RedialRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often equipment may try one number again by itself (`line/redial.py`)."""
 
-    international_1: int          # register 16
-    dc_termination: int           # register 26
-    ac_impedance: int             # register 30 ACIM
-    on_hook_speed_2: int          # register 31 OHS2
-    spark_quench: int             # register 59
+    attempts: int                                # in a row
+    busy_attempts: int                           # the same when every one met busy or congestion tone
+    pauses_s: tuple[int, ...] = ()               # least pause before attempt 2, 3, ...; the last one holds for all that follow
+    block_s: int = 3600                          # then the number rests this long
 
 
-class Profile(msgspec.Struct, frozen=True):
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All facts of one country's analogue network."""
 
     country: str
+    name: str
     law: Law
     tones: Mapping[str, ToneSpec]
     ring_cadence_ms: tuple[int, ...]             # (on, off, ...): what we send, and what the exchange sends
+    ring_burst_accept_ms: tuple[int, int]        # ringing shorter or longer than this is none
     ring_hz: int                                 # ring frequency we send
     ring_hz_accept: tuple[int, int]
     ring_vrms: tuple[int, int]                   # nominal range met on a line
@@ -70,8 +77,10 @@ class Profile(msgspec.Struct, frozen=True):
     emergency: tuple[str, ...]
     dtmf_low_dbm0: float                         # low group level sent to the line
     dtmf_high_dbm0: float                        # high group level
-    registers: LineRegisters
-    impedance: str                               # balance network in words
+    redial: RedialRule
+    electrical: str                              # row of `hal/countries.py`
+    sources: Mapping[str, str]                   # group of values -> where they come from
+    alert_cadence_ms: Mapping[str, tuple[int, ...]] = {}     # ringing of our telephones by kind of call, where it differs from ours
     dtmf_on_ms: int = 100
     dtmf_off_ms: int = 100
     dial_tone_wait_ms: int = 5000                # then the line is at fault
@@ -89,6 +98,37 @@ class Profile(msgspec.Struct, frozen=True):
     silence_release_ms: int = 1_800_000          # no speech from the line: last resort; a caller who queues is silent for long
     silence_suspect_ms: int = 60_000             # the same after half a sign of a release
     pulse_break_pct: int = 60                    # of 100 ms at 10 pulses per second
+    pulse_gap_ms: int = 750                      # between two digits dialled by pulses
+    changed: tuple[str, ...] = ()                # paths that differ from the country's own profile
+
+    @property
+    def approved(self) -> bool:
+        """False for a custom profile: nobody measured it against the national specification."""
+        return not self.changed
+
+    @property
+    def title(self) -> str:
+        """The profile in words, for screens."""
+        return self.name if self.approved else f"{self.name}, changed (not approved): {', '.join(self.changed)}"
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What the profile holds, by group: (group, value, source); the first row says whether it is approved."""
+        cid, dtmf = self.caller_id, f"DTMF {self.dtmf_low_dbm0:g}/{self.dtmf_high_dbm0:g} dBm0, {self.dtmf_on_ms}/{self.dtmf_off_ms} ms"
+        found = {
+            "law": self.law,
+            "tones": "; ".join(_words(tone) for tone in self.tones.values()),
+            "ring": f"{_phases(self.ring_cadence_ms)}, {self.ring_hz} Hz; bursts of {self.ring_burst_accept_ms[0]} to "
+            f"{self.ring_burst_accept_ms[1]} ms count",
+            "flash": f"{self.flash_ms} ms",
+            "disconnect": ", ".join(self.disconnect),
+            "caller_id": f"{cid.standard} {cid.place}{', reversal first' if cid.polarity_first else ''}{', DTMF met' if cid.dtmf else ''}",
+            "emergency": " ".join(self.emergency),
+            "levels": dtmf,
+            "redial": f"{self.redial.attempts} attempts, {self.redial.busy_attempts} when busy, then {self.redial.block_s} s",
+            "registers": self.electrical,
+        }
+        rows = [("profile", self.title, "as shipped" if self.approved else "this site; not approved")]
+        return rows + [(group, text, self.sources[group]) for group, text in found.items()]
 
     def tone(self, name: str) -> ToneSpec:
         """The tone of this name; ConfigError where the country has none."""
@@ -111,189 +151,116 @@ class Profile(msgspec.Struct, frozen=True):
         return max(300, 2 * max(inner, default=0))
 
 
-def _tones(*specs: ToneSpec) -> Mapping[str, ToneSpec]:
-    return MappingProxyType({spec.name: spec for spec in specs})
+def _phases(cadence: tuple[int, ...]) -> str:
+    return "/".join(str(ms) for ms in cadence) + " ms" if cadence else "steady"
 
 
-def _stutter(freqs: tuple[float, ...], level: float) -> ToneSpec:
-    # three short interruptions, then steady for a while; messages are waiting
-    return ToneSpec("stutter", freqs, level, (100, 100, 100, 100, 100, 100, 1400, 100), 1)
+def _words(tone: ToneSpec) -> str:
+    return f"{tone.name} {'+'.join(f'{hz:g}' for hz in tone.freqs_hz)} Hz {tone.level_dbm0:g} dBm0 {_phases(tone.cadence_ms)}"
 
 
-def _confirm(freqs: tuple[float, ...], level: float) -> ToneSpec:
-    return ToneSpec("confirm", freqs, level, (100, 100), 3)
+def read_profile(data: bytes) -> Profile:
+    """A profile from the bytes of its file; ConfigError says what is wrong with it."""
+    try:
+        return _made(tomllib.loads(data.decode("utf-8")))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"country profile cannot be read: {error}") from None
 
 
-#: [T] ITU-T E.180 section 3.6: 950, 1400 and 1800 Hz (each +-50 Hz) of 330 +-70 ms, at most 30 ms apart, then 1 s of silence.
-_SIT = ToneSpec(
-    "sit", (950.0, 1400.0, 1800.0), -10.0, (330, 330, 330, 1000), 1, phase_freqs_hz=((950.0,), (1400.0,), (1800.0,), ())
-)
+def _made(tree: dict[str, Any]) -> Profile:
+    where = f"country profile {tree.get('country', '?')}"
+    try:
+        tones = msgspec.convert(tree.get("tones", []), list[ToneSpec])
+        named = {**tree, "tones": {tone.name: msgspec.to_builtins(tone) for tone in tones}}
+        made = msgspec.convert(named, Profile)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    missing = [name for name in TONE_NAMES if name not in made.tones]
+    missing += [f"source of {name}" for name in SOURCES if name not in made.sources]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+    _check_sense(made, where)
+    return msgspec.structs.replace(made, tones=MappingProxyType(dict(made.tones)))
 
 
-def _rising(freqs: tuple[float, ...], level: float, steps: int) -> ToneSpec:
-    # the level goes up by 3 dB a second and starts again
-    freqs_of = (freqs,) * steps
-    return ToneSpec("howler", freqs, level, (1000,) * steps, 10, freqs_of, tuple(3.0 * i for i in range(steps)))
+def _check_sense(made: Profile, where: str) -> None:
+    for name, cadence in (("ring_cadence_ms", made.ring_cadence_ms), *made.alert_cadence_ms.items()):
+        if not cadence or len(cadence) % 2 or len(cadence) > 8 or min(cadence) < 100:
+            raise ConfigError(f"{where}: {name} {cadence} must be 1 to 4 pairs of ringing and silence, each of 100 ms or more")
+    for name in ("ring_burst_accept_ms", "ring_hz_accept", "ring_vrms", "flash_accept_ms"):
+        low, high = getattr(made, name)
+        if not 0 < low <= high:
+            raise ConfigError(f"{where}: {name} {low} to {high} is no range")
+    low, high = made.ring_burst_accept_ms
+    if any(not low <= burst <= high for burst in made.ring_cadence_ms[::2]):
+        raise ConfigError(f"{where}: its own ringing {made.ring_cadence_ms} is not within ring_burst_accept_ms {low} to {high}")
+    numbers = [name for name in made.__struct_fields__ if name.endswith("_ms") and isinstance(getattr(made, name), int)]
+    if wrong := [name for name in numbers if not 0 < getattr(made, name) <= 3_600_000]:
+        raise ConfigError(f"{where}: {', '.join(wrong)} must be 1 ms to 1 hour")
+    if not 30 <= made.pulse_break_pct <= 80:
+        raise ConfigError(f"{where}: pulse_break_pct {made.pulse_break_pct} must be 30 to 80")
+    if made.redial.attempts < 1 or made.redial.busy_attempts < made.redial.attempts or made.redial.block_s < 0:
+        raise ConfigError(f"{where}: redial must allow 1 attempt or more, and not fewer when the number is busy")
+    if not made.emergency:
+        raise ConfigError(f"{where}: no emergency number")
 
 
-_HOWLER_US = ToneSpec("howler", (1400.0, 2060.0, 2450.0, 2600.0), -6.0, (100, 100), 5)   # [T] GR-506 receiver off-hook
+def customised(base: Profile, values: Mapping[str, str]) -> Profile:
+    """`base` with single values changed: path -> TOML value as text, "flash_ms": "200". ConfigError names what cannot be."""
+    if not values:
+        return base
+    tree: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(base, tones=dict(base.tones)))
+    for path, text in values.items():
+        _change(tree, path, text)
+    tree["tones"] = list(tree["tones"].values())
+    tree["changed"] = [*base.changed, *(path for path in values if path not in base.changed)]
+    return _made(tree)
 
-_CN = Profile(
-    country="CN",
-    law="alaw",
-    tones=_tones(                                                                   # [T] GB/T 3380: 450 +-25 Hz, -10 +-3 dBm
-        ToneSpec("dial", (450.0,), -10.0, (), 5),
-        _stutter((450.0,), -10.0),
-        ToneSpec("ringback", (450.0,), -10.0, (1000, 4000), 1),
-        ToneSpec("busy", (450.0,), -10.0, (350, 350), 3),
-        ToneSpec("congestion", (450.0,), -10.0, (700, 700), 3),
-        ToneSpec("call-waiting", (450.0,), -20.0, (400, 4000), 1),
-        ToneSpec("unobtainable", (450.0,), -10.0, (100, 100, 100, 100, 100, 100, 400, 400), 2),
-        _rising((950.0,), -18.0, 6),                                                # the exchange raises the level
-        _confirm((450.0,), -10.0),
-    ),
-    ring_cadence_ms=(1000, 4000), ring_hz=25, ring_hz_accept=(15, 68), ring_vrms=(75, 105),      # [T]
-    flash_ms=100, flash_accept_ms=(80, 120),                                        # [G] some exchanges want 500-600
-    disconnect=("busy-tone", "polarity"),                                           # [G] reversal only by subscription
-    caller_id=CallerIdProfile("bell202", "after-first-ring", False, False, True, "gbk"),         # [G] YD/T 1277.1
-    emergency=("110", "119", "120", "122"),                                         # [L]
-    dtmf_low_dbm0=-9.0, dtmf_high_dbm0=-7.0,                                        # [G] GB/T 15279
-    registers=LineRegisters(0x00, 0xC0, 0xA, 0, 0x00),                              # [S]
-    impedance="200 ohm + (680 ohm || 100 nF)",
-)
 
-_US = Profile(
-    country="US",
-    law="ulaw",
-    tones=_tones(                                                                   # [T] dial -13, ringback -19, busy -24 dBm
-        ToneSpec("dial", (350.0, 440.0), -13.0, (), 5),
-        _stutter((350.0, 440.0), -13.0),
-        ToneSpec("ringback", (440.0, 480.0), -19.0, (2000, 4000), 1),
-        ToneSpec("busy", (480.0, 620.0), -24.0, (500, 500), 3),
-        ToneSpec("congestion", (480.0, 620.0), -24.0, (250, 250), 3),
-        ToneSpec("call-waiting", (440.0,), -13.0, (300, 10_000), 1),
-        _SIT,
-        _HOWLER_US,
-        _confirm((350.0, 440.0), -13.0),
-    ),
-    ring_cadence_ms=(2000, 4000), ring_hz=20, ring_hz_accept=(15, 68), ring_vrms=(40, 90),       # [T]
-    flash_ms=550, flash_accept_ms=(300, 1000),                                      # [T]
-    disconnect=("loop-drop", "congestion-tone"),                                    # [T] 250-900 ms, then dial or reorder tone
-    caller_id=CallerIdProfile("bell202", "after-first-ring", False, False, False),  # [T] GR-30
-    emergency=("911",),                                                             # [L]
-    dtmf_low_dbm0=-10.0, dtmf_high_dbm0=-10.0,                                      # [T]
-    registers=LineRegisters(0x00, 0xC0, 0x0, 0, 0x00),                              # [S]
-    impedance="600 ohm",
-)
+def _change(tree: dict[str, Any], path: str, text: str) -> None:
+    *steps, last = path.split("/")
+    place: Any = tree
+    for step in steps:
+        place = place.get(step) if isinstance(place, dict) else None
+    fixed = ("country", "name", "changed", "sources", "emergency")       # emergency numbers are added, never taken away
+    unknown = not isinstance(place, dict) or (last not in place and steps != ["alert_cadence_ms"])
+    if unknown or path == "tones" or path.split("/")[0] in fixed:
+        known = [name for name in tree if name not in ("country", "name", "changed", "sources", "emergency")]
+        raise ConfigError(f"{path!r} is no value of a country profile; there are {', '.join(known)}; tones/NAME/FIELD changes a tone")
+    try:
+        place[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise ConfigError(f"{path!r}: {text!r} is no value; write it as TOML, text in quotes and lists in [ ]") from None
 
-_UK = Profile(
-    country="UK",
-    law="alaw",
-    tones=_tones(                                                                   # [T] BT SIN 350
-        ToneSpec("dial", (350.0, 440.0), -13.0, (), 5),
-        _stutter((350.0, 440.0), -13.0),
-        ToneSpec("ringback", (400.0, 450.0), -13.0, (400, 200, 400, 2000), 1),
-        ToneSpec("busy", (400.0,), -10.0, (375, 375), 3),
-        ToneSpec("congestion", (400.0,), -10.0, (400, 350, 225, 525), 3),
-        ToneSpec("call-waiting", (400.0,), -16.0, (100, 4000), 1),
-        ToneSpec("unobtainable", (400.0,), -10.0, (), 30),
-        _SIT,
-        _HOWLER_US,                                                                 # rising howler; a four-tone burst is as loud
-        _confirm((350.0, 440.0), -13.0),
-    ),
-    ring_cadence_ms=(400, 200, 400, 2000), ring_hz=25, ring_hz_accept=(15, 68), ring_vrms=(40, 90),   # [T], [G]
-    flash_ms=100, flash_accept_ms=(50, 130),                                        # [G] timed break recall
-    disconnect=("loop-drop", "busy-tone"),                                          # [G] 100-800 ms
-    caller_id=CallerIdProfile("v23", "before-ring", True, True, False),             # [T] BT SIN 227
-    emergency=("999", "112"),                                                       # [L]
-    dtmf_low_dbm0=-11.0, dtmf_high_dbm0=-9.0,                                       # [T]
-    registers=LineRegisters(0x00, 0xC2, 0x5, 1, 0x00),                              # [S]
-    impedance="320 ohm + (1050 ohm || 230 nF)",
-    pulse_break_pct=67,
-)
 
-_DE = Profile(
-    country="DE",
-    law="alaw",
-    tones=_tones(                                                                   # [T]
-        ToneSpec("dial", (425.0,), -10.0, (), 5),
-        _stutter((425.0,), -10.0),
-        ToneSpec("ringback", (425.0,), -10.0, (1000, 4000), 1),
-        ToneSpec("busy", (425.0,), -10.0, (480, 480), 3),
-        ToneSpec("congestion", (425.0,), -10.0, (240, 240), 3),
-        ToneSpec("call-waiting", (425.0,), -16.0, (200, 200, 200, 5000), 1),
-        _SIT,
-        _HOWLER_US,                                                                 # none is standardised: ours
-        _confirm((425.0,), -10.0),
-    ),
-    ring_cadence_ms=(1000, 4000), ring_hz=25, ring_hz_accept=(15, 68), ring_vrms=(40, 90),       # [T] 25 (50) Hz
-    flash_ms=100, flash_accept_ms=(80, 120),                                        # [G]
-    disconnect=("busy-tone",),                                                      # [G]
-    caller_id=CallerIdProfile("v23", "after-first-ring", False, False, False),      # [G] ETSI EN 300 659-1
-    emergency=("110", "112"),                                                       # [L]
-    dtmf_low_dbm0=-11.0, dtmf_high_dbm0=-9.0,                                       # [G]
-    registers=LineRegisters(0x00, 0xC2, 0x2, 1, 0x00),                              # [S]
-    impedance="220 ohm + (820 ohm || 115 nF)",
-    pulse_break_pct=67,
-)
+class _Shipped(Mapping[str, Profile]):
+    """The countries' files, each read when it is first asked for."""
 
-_FR = Profile(
-    country="FR",
-    law="alaw",
-    tones=_tones(                                                                   # [T]
-        ToneSpec("dial", (440.0,), -10.0, (), 5),
-        _stutter((440.0,), -10.0),
-        ToneSpec("ringback", (440.0,), -10.0, (1500, 3500), 1),
-        ToneSpec("busy", (440.0,), -10.0, (500, 500), 3),
-        ToneSpec("congestion", (440.0,), -10.0, (250, 250), 3),
-        ToneSpec("call-waiting", (440.0,), -16.0, (300, 10_000), 1),
-        _SIT,
-        _HOWLER_US,                                                                 # none is standardised: ours
-        _confirm((440.0,), -10.0),
-    ),
-    ring_cadence_ms=(1500, 3500), ring_hz=50, ring_hz_accept=(15, 68), ring_vrms=(40, 90),       # [T] 50 (25) Hz
-    flash_ms=270, flash_accept_ms=(250, 300),                                       # [G]
-    disconnect=("busy-tone", "loop-drop"),                                          # [G]
-    caller_id=CallerIdProfile("v23", "after-first-ring", False, False, False),      # [G] ETSI EN 300 659-1
-    emergency=("112", "15", "17", "18"),                                            # [L]
-    dtmf_low_dbm0=-11.0, dtmf_high_dbm0=-9.0,                                       # [T]
-    registers=LineRegisters(0x00, 0xC2, 0x2, 1, 0x00),                              # [S]
-    impedance="270 ohm + (750 ohm || 150 nF)",
-    pulse_break_pct=67,
-)
+    def __init__(self) -> None:
+        self._read: dict[str, Profile] = {}
 
-_AU = Profile(
-    country="AU",
-    law="alaw",
-    tones=_tones(                                                                   # [T]
-        ToneSpec("dial", (413.0, 438.0), -13.0, (), 5),
-        _stutter((413.0, 438.0), -13.0),
-        ToneSpec("ringback", (413.0, 438.0), -13.0, (400, 200, 400, 2000), 1),
-        ToneSpec("busy", (425.0,), -10.0, (375, 375), 3),
-        # every second burst is about 10 dB lower: else it would equal busy
-        ToneSpec("congestion", (425.0,), -10.0, (375, 375, 375, 375), 2, phase_levels_db=(0.0, 0.0, -10.0, 0.0)),
-        ToneSpec("call-waiting", (425.0,), -16.0, (200, 200, 200, 4400), 1),
-        ToneSpec("unobtainable", (425.0,), -10.0, (2500, 500), 2),
-        _HOWLER_US,                                                                 # rising howler; a four-tone burst is as loud
-        _confirm((413.0, 438.0), -13.0),
-    ),
-    ring_cadence_ms=(400, 200, 400, 2000), ring_hz=25, ring_hz_accept=(15, 68), ring_vrms=(40, 90),   # [T], [G]
-    flash_ms=100, flash_accept_ms=(80, 150),                                        # [G]
-    disconnect=("busy-tone", "polarity"),                                           # [G] reversal by order
-    caller_id=CallerIdProfile("bell202", "after-first-ring", False, False, False),  # [G] AS/CA S002
-    emergency=("000", "112", "106"),                                                # [L]
-    dtmf_low_dbm0=-11.0, dtmf_high_dbm0=-9.0,                                       # [G]
-    registers=LineRegisters(0x40, 0x50, 0x3, 0, 0x50),                              # [S]
-    impedance="220 ohm + (820 ohm || 120 nF)",
-)
+    def __getitem__(self, country: str) -> Profile:
+        if country not in COUNTRIES:
+            raise KeyError(country)
+        if country not in self._read:
+            data = pkgutil.get_data("firmware.line", f"countries/{country}.toml")
+            assert data is not None
+            self._read[country] = read_profile(data)
+        return self._read[country]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COUNTRIES)
+
+    def __len__(self) -> int:
+        return len(COUNTRIES)
+
 
 #: Profile by country code of `config.schema.system.Country`.
-PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({p.country: p for p in (_CN, _US, _UK, _DE, _FR, _AU)})
+PROFILES: Final[Mapping[str, Profile]] = _Shipped()
 
 
 def profile(country: str) -> Profile:
     """The profile of a country; ConfigError names those there are."""
-    found = PROFILES.get(country)
-    if found is None:
+    if country not in PROFILES:
         raise ConfigError(f"no country profile {country!r}; there are {', '.join(PROFILES)}")
-    return found
+    return PROFILES[country]

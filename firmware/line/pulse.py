@@ -7,6 +7,9 @@ once for a flash time it recalls; opened for longer it has hung up. Only the len
 judged when it ends or when it has outlasted the longest flash. While dialling is possible short breaks are pulses and a digit
 ends 250 ms after its last pulse; otherwise breaks below the flash window are dips of the line and mean nothing.
 
+Contacts bounce, and handsets are thrown. Breaks that mean nothing are counted as *chatter* (a worn hook switch or cord), and a hang-up
+whose contact closed again for moments before it stayed open as a *slam*: the handset was not put down but knocked down.
+
 Invariants: one `HungUp` per closing, never followed by anything until the loop closes; time only moves forward; a digit is
 "1".."9" or "0". Facts that repeat the known state are ignored, so a snapshot may be replayed.
 """
@@ -37,6 +40,10 @@ class PulseLimits(msgspec.Struct, frozen=True):
     pulse_max_ms: int = 200
     digit_gap_ms: int = 250
     quiet_hang_up_ms: int = 250
+    pulses: bool = True                  # short breaks dial
+    flashes: bool = True                 # longer breaks recall; without them every long break is a hang-up
+    bounce_ms: int = 30                  # after a lift breaks this early are the contact's
+    slam_ms: int = 100                   # a closing shorter than this before the last opening is a knock
 
 
 class PulseDigit(msgspec.Struct, frozen=True):
@@ -54,10 +61,11 @@ class Flashed(msgspec.Struct, frozen=True):
 
 
 class HungUp(msgspec.Struct, frozen=True):
-    """The telephone is on-hook since `opened_at`."""
+    """The telephone is on-hook since `opened_at`; `bounces`: how often the contact knocked before it stayed open."""
 
     at: int
     opened_at: int
+    bounces: int = 0
 
 
 class LiftedUp(msgspec.Struct, frozen=True):
@@ -78,6 +86,11 @@ class HookState(msgspec.Struct):
     opened_at: int = -1
     closed_at: int = -1
     pulses: int = 0
+    lifted_at: int = -1
+    knocking_since: int = -1         # first opening of a row of openings with hardly a closing between
+    bounces: int = 0
+    chatter: int = 0                 # breaks that meant nothing, in all
+    slams: int = 0                   # hang-ups that knocked, in all
 
 
 class HookClassifier:
@@ -109,20 +122,28 @@ class HookClassifier:
         if closed:
             state.closed_at = at
             if not state.off_hook:
-                state.off_hook, state.pulses = True, 0
+                state.off_hook, state.pulses, state.lifted_at, state.bounces = True, 0, at, 0
                 self._events.append(LiftedUp(at))
             else:
                 self._judge_break(at - state.opened_at, at)
         else:
             state.opened_at = at
+            knocked = state.off_hook and state.pulses == 0 and 0 <= state.knocking_since < state.closed_at
+            if knocked and at - state.closed_at < self.limits.slam_ms:
+                state.bounces += 1
+            else:
+                state.knocking_since, state.bounces = at, 0
 
     def _judge_break(self, length: int, at: int) -> None:
         state, limits = self.state, self.limits
-        if state.mode is HookMode.DIAL and limits.pulse_min_ms <= length <= limits.pulse_max_ms:
+        bouncing = at - length - state.lifted_at < limits.bounce_ms
+        if state.mode is HookMode.DIAL and limits.pulses and not bouncing and limits.pulse_min_ms <= length <= limits.pulse_max_ms:
             state.pulses += 1
-        elif state.mode is not HookMode.QUIET and limits.flash_min_ms <= length <= limits.flash_max_ms:
+        elif state.mode is not HookMode.QUIET and limits.flashes and limits.flash_min_ms <= length <= limits.flash_max_ms:
             state.pulses = 0
             self._events.append(Flashed(at, length))
+        else:
+            state.chatter += 1
 
     def deadline(self) -> int | None:
         """When `expire` wants to be called, or None."""
@@ -134,7 +155,8 @@ class HookClassifier:
         return state.closed_at + self.limits.digit_gap_ms if state.pulses else None
 
     def _hang_up_ms(self) -> int:
-        return self.limits.quiet_hang_up_ms if self.state.mode is HookMode.QUIET else self.limits.flash_max_ms + 1
+        quiet = self.state.mode is HookMode.QUIET or not self.limits.flashes
+        return self.limits.quiet_hang_up_ms if quiet else self.limits.flash_max_ms + 1
 
     def expire(self, now: int) -> None:
         """Judge what the time that has passed decides."""
@@ -148,8 +170,10 @@ class HookClassifier:
             if digit:
                 self._events.append(PulseDigit(due, digit))
         else:
-            state.off_hook, state.pulses = False, 0
-            self._events.append(HungUp(due, state.opened_at))
+            bounces, since = state.bounces, state.knocking_since if state.bounces else state.opened_at
+            state.off_hook, state.pulses, state.bounces, state.knocking_since = False, 0, 0, -1
+            state.slams += bounces > 0
+            self._events.append(HungUp(due, since, bounces))
 
     def events(self) -> list[HookEvent]:
         """Drain what happened since the last call, in order."""

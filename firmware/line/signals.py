@@ -9,7 +9,7 @@ what call control must know. All are frozen and carry their instant in engine ms
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -25,6 +25,9 @@ FEED_REVERSED: Final = 5
 FEED_REVERSED_TX: Final = 6
 LINE_ON_HOOK: Final = 0
 LINE_OFF_HOOK: Final = 1
+
+#: Tokens of tones whose end a machine wants to know: above those that call control gives its own players on the same port.
+TONE_TOKENS: Final = 1 << 30
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------
@@ -144,6 +147,25 @@ class Flash(Intention, frozen=True):
     """FXO: hook flash towards the exchange."""
 
 
+class CallWaiting(Intention, frozen=True):
+    """FXS: another call waits for this telephone, which is in a conversation."""
+
+    caller: Party = Party()
+    when: str = ""
+
+
+class ShowMessages(Intention, frozen=True):
+    """FXS: messages wait for the owner of this telephone, or no longer."""
+
+    waiting: bool = True
+
+
+class ShowDiverted(Intention, frozen=True):
+    """FXS: calls of this telephone go elsewhere or are refused (forward, do-not-disturb), or no longer: its dial tone stutters."""
+
+    on: bool = True
+
+
 class SendDigits(Intention, frozen=True):
     """Send keys towards the line or telephone."""
 
@@ -161,6 +183,12 @@ class Ring(Intention, frozen=True):
 
 class Progress(Intention, frozen=True):
     """FXS: the called party rings; FXO: nothing."""
+
+
+class Company(Intention, frozen=True):
+    """FXO: who else can be heard behind this line's conversation: one telephone or nobody, an outside line, or several."""
+
+    kind: Literal["alone", "line", "conference"]
 
 
 class Expired(msgspec.Struct, frozen=True):
@@ -181,9 +209,11 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Drive(Action, frozen=True):
-    """Set the line feed or hook: FEED_* or LINE_*."""
+    """Set the line feed or hook: FEED_* or LINE_*. With `hold_ms` for exactly that time, then `then` (flash, open-switch interval)."""
 
     code: int
+    hold_ms: int = 0
+    then: int = 0
 
 
 class OpenAudio(Action, frozen=True):
@@ -227,12 +257,33 @@ class SendDtmf(Action, frozen=True):
     token: int
 
 
+class SendPulses(Action, frozen=True):
+    """Dial digits by breaks of the loop, then `PlayerDone(token)`."""
+
+    digits: str
+    break_ms: int
+    make_ms: int
+    between_ms: int
+    token: int
+
+
 class SendFsk(Action, frozen=True):
-    """Send a caller id message (without checksum), then `PlayerDone(token)`."""
+    """Send a caller id message (without checksum), then `PlayerDone(token)`. `in_call`: without channel seizure."""
 
     payload: bytes
     standard: str
     token: int
+    in_call: bool = False
+
+
+class MuteTalk(Action, frozen=True):
+    """Cut the telephone and the far party off from each other, both ways, and back."""
+
+    on: bool
+
+
+class ClearChannel(Action, frozen=True):
+    """A fax or card terminal talks: nothing may touch the samples of this port and its partner's for the rest of the call."""
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -291,6 +342,13 @@ class Key(Event, frozen=True):
 
 class HookFlash(Event, frozen=True):
     """The telephone flashed within a call."""
+
+
+class ParallelPhone(Event, frozen=True):
+    """FXO: another telephone on the line went off-hook in our call, or left it again."""
+
+    on: bool
+    milliamps: float
 
 
 class MessageWaiting(Event, frozen=True):

@@ -8,6 +8,7 @@ The literal tables of `fxo.py` and `fxs.py` are the machines' behaviour; here th
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from firmware.line.fxo import Fxo
@@ -21,6 +22,18 @@ def mermaid(machine: str = "") -> str:
     """State diagrams in Mermaid, of "fxo", "fxs" or both (""): one arrow per pair of states, labelled with its inputs."""
     names = [machine] if machine else list(_MACHINES)
     return "\n".join(f"### {name.upper()}\n\n```mermaid\n{_diagram(_MACHINES[name].TABLE)}\n```\n" for name in names)
+
+
+def page(machine: str) -> str:
+    """The whole page `docs/states/<machine>.md`: diagram, then the literal table row by row."""
+    found = _MACHINES[machine]
+    doc = (sys.modules[found.__module__].__doc__ or "").strip().split("\n")[0]
+    rows = ["| state | shown as | input | does | leads to |", "|---|---|---|---|---|"]
+    for state, inputs in found.TABLE.items():
+        rows += [f"| {state} | {found.PUBLIC[state]} | {given} | `{row.do}` | {', '.join(row.to)} |" for given, row in inputs.items()]
+    made = f"Generated from `firmware/line/{machine}_table.py` by `make states`; edit the table, not this page."
+    head = f"# {machine.upper()}: states\n\n{doc}\n\n{made}\n"
+    return f"{head}\n```mermaid\n{_diagram(found.TABLE)}\n```\n\n" + "\n".join(rows) + "\n"
 
 
 def _diagram(table: Table) -> str:

@@ -23,8 +23,9 @@ import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack
 
+from firmware.call.quality import Quality
 from firmware.dsp import abi
 from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
 from firmware.errors import EngineBusy, EngineRefused, HardwareError
@@ -37,10 +38,15 @@ from firmware.media.events import (
     PortMeters,
     PortState,
     RtpPort,
+    SideNews,
     media_event,
     port_meters,
     port_state,
 )
+from firmware.media.pool import PortPool
+from firmware.media.quality import rtp_quality
+from firmware.media.requests import Requests
+from firmware.media.rtp import RtpPath, pack
 
 log = logging.getLogger("branchpbx.media")
 
@@ -52,8 +58,6 @@ MESSAGE = 1 << 16
 FSK = {"": 0, "bell202": 1, "v23": 2, "auto": 3}
 WATCH = {"fxo": 1, "fxs": 2}
 FSK_LEVEL = -13.5   # dBm0, ETSI EN 300 659-1 and GR-30 at the sending side
-
-Codec = Literal["pcmu", "pcma", "g722", "opus"]
 
 
 class MediaClock(Protocol):
@@ -90,8 +94,7 @@ class Media(Generic[ClockType]):
         self._overflow: deque[tuple[str, int, bytes, Answer]] = deque()
         self._clips: dict[str, int] = {}
         self._local_ports: list[int] = []
-        self._free: deque[int] = deque()
-        self._taken: set[int] = set()
+        self._pool = PortPool(clock.now)
         self._next_file = 1
         self._epoch = ring.epoch
         self._held: list[MediaEvent] | None = []
@@ -100,6 +103,8 @@ class Media(Generic[ClockType]):
         self._nonce = ""
         self._hello: asyncio.Future[None] | None = None
         self._new_clips: dict[str, int] = {}
+        self._requests = Requests(channel)
+        self._sided: set[int] = set()       # ports whose side must hear of their end
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -115,6 +120,7 @@ class Media(Generic[ClockType]):
         HardwareError when media does not answer within 15 s.
         """
         self._loop = asyncio.get_running_loop()
+        self._epoch = self._epoch or self._ring.epoch      # made before there was a media process: its first one replaces nothing
         self._channel.setblocking(False)
         self._loop.add_reader(self._channel.fileno(), self._on_channel)
         self._loop.add_reader(self._event_fd, self._wake)
@@ -174,6 +180,13 @@ class Media(Generic[ClockType]):
             if not raw:
                 return
             reply = json.loads(raw)
+            if "answer" in reply:
+                self._requests.answered(reply)
+                continue
+            if "news" in reply:
+                at, wall_ms = self.clock.now(), self.clock.wall_ms()
+                self._deliver(SideNews(port=reply["port"], at=at, wall_ms=wall_ms, what=reply["news"], facts=reply["facts"]))
+                continue
             if reply.get("nonce") != self._nonce:
                 continue        # meant for an earlier core, or an earlier question
             for name in reply["clips"]:
@@ -182,15 +195,34 @@ class Media(Generic[ClockType]):
                 self._request_page(len(self._new_clips))
                 continue
             self._clips = self._new_clips
-            self._local_ports = reply["rtp"]
-            if not self._free and not self._taken:
-                self._free.extend(range(FIRST_RTP, FIRST_RTP + len(self._local_ports)))
+            known, self._local_ports = self._local_ports, reply["rtp"]
+            if not known:
+                self._pool.fill(self._rtp_ports())
             if self._hello is not None and not self._hello.done():
                 self._hello.set_result(None)
 
+    def chip(self, slot: int, what: str, **args: Any) -> asyncio.Future[Any]:
+        """Ask the line chip of a slot: "measure", "line-test", "registers" (first, count), "gain", "hybrid", "impedance", "retry".
+
+        "health" is of all slots, "impedance" takes a `setting`. The future gives the answer, or HardwareError with the chip's;
+        EngineRefused when media is replaced first. Raises EngineBusy.
+        """
+        return self._requests.ask("chip", slot=slot, what=what, args=args)
+
+    def side(self, port: int, what: str, **args: Any) -> asyncio.Future[Any]:
+        """Ask what serves an RTP port beside RTP (`media/side.py`): "ice" (ufrag, pwd, remote_ufrag), "dtls" and what else is known there.
+
+        After `open_rtp`; it is forgotten when the port closes. Futures and exceptions as of `chip`.
+        """
+        self._sided.add(port)
+        return self._requests.ask("side", port=port, what=what, args=args)
+
+    def _rtp_ports(self) -> range:
+        return range(FIRST_RTP, FIRST_RTP + len(self._local_ports))
+
     def _rebuild(self, states: Sequence[PortState]) -> None:
-        self._taken = {state.port for state in states if state.kind == "rtp"}
-        self._free = deque(port for port in range(FIRST_RTP, FIRST_RTP + len(self._local_ports)) if port not in self._taken)
+        self._pool.fill(self._rtp_ports(), (state.port for state in states if state.kind == "rtp"))
+        self._sided = set(self._pool.taken)
         self._next_file = max((state.recording_file for state in states), default=0) + 1
 
     # --- waking -------------------------------------------------------------------------------------------------------
@@ -253,6 +285,7 @@ class Media(Generic[ClockType]):
         log.error("media process was replaced (epoch %d): its calls are gone", epoch)
         self._epoch = epoch
         self._fail_all("the media process was replaced")
+        self._requests.replaced()
         self._rebuild([])
         if self._hello is not None and self._hello.done():
             self._ask_clips()
@@ -278,6 +311,7 @@ class Media(Generic[ClockType]):
             raise EngineBusy(f"the command ring has no room for {commands} commands: refuse the new call and try again later")
 
     def _flush(self) -> None:
+        self._requests.flush()
         while self._overflow and self._writer.room:
             name, port, body, answer = self._overflow.popleft()
             self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = name, port, answer
@@ -324,31 +358,24 @@ class Media(Generic[ClockType]):
     # RTP ports
 
     def allocate_rtp(self, tag: str) -> RtpPort:
-        """Take a free RTP port, the one that rested longest; raises EngineBusy when there is none."""
-        if not self._free:
+        """Take a free RTP port; raises EngineBusy when there is none."""
+        port = self._pool.take()
+        if port is None:
             raise EngineBusy(f"all {len(self._local_ports)} RTP ports are in use, {tag} gets none: raise rtp.calls")
-        port = self._free.popleft()
-        self._taken.add(port)
         return RtpPort(port, self._local_ports[port - FIRST_RTP])
 
-    def open_rtp(
-        self, port: int, *, remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-        send: bool, receive: bool, tag: str, dtmf_clock: int = 8000, comfort_noise: bool = False,
-    ) -> Answer:  # fmt: skip
-        """Start an allocated port. `remote` is the address in the SDP (IPv4); `dtmf_type` None = keys in-band.
+    def open_rtp(self, port: int, **path: Unpack[RtpPath]) -> Answer:
+        """Start an allocated port; see `media/rtp.py`."""
+        return self._command("open_rtp", port, pack(path))
 
-        `dtmf_clock` (Hz) is that of the durations of keys; `comfort_noise`: the peer understands payload type 13.
-        """
-        body = _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag, dtmf_clock, comfort_noise)
-        return self._command("open_rtp", port, body)
+    def update_rtp(self, port: int, **path: Unpack[RtpPath]) -> Answer:
+        """Re-INVITE: keeps jitter buffer, SSRC and, where `remote` is the same, the learned source; the same `srtp` goes on."""
+        return self._command("update_rtp", port, pack(path))
 
-    def update_rtp(
-        self, port: int, *, remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-        send: bool, receive: bool, tag: str, dtmf_clock: int = 8000, comfort_noise: bool = False,
-    ) -> Answer:  # fmt: skip
-        """Re-INVITE: keeps jitter buffer, SSRC and, where `remote` is the same, the learned source."""
-        body = _rtp(remote, codec, payload_type, dtmf_type, ptime_ms, send, receive, tag, dtmf_clock, comfort_noise)
-        return self._command("update_rtp", port, body)
+    def quality(self, port: int) -> Quality | None:
+        """How good the call of an RTP port is, at any time; at most a second old. None before its first report."""
+        found = self._ring.quality(port)
+        return None if found is None else rtp_quality(found)
 
     def close_rtp(self, port: int) -> Answer:
         """Close the port; its id and UDP socket may be allocated again once media has answered."""
@@ -377,9 +404,19 @@ class Media(Generic[ClockType]):
         """Silence the line port, stop its player and detectors."""
         return self.close(slot)
 
-    def drive(self, slot: int, code: int) -> Answer:
-        """Set the line feed or hook (FEED_*, LINE_* of world_segment.h)."""
-        return self._command("drive", slot, abi.pack_word(code), gives_back=True)
+    def drive(self, slot: int, code: int, hold_ms: int = 0, then: int = 0) -> Answer:
+        """Set the line feed or hook (FEED_*, LINE_* of world_segment.h); with `hold_ms` only for exactly that time, then it is `then`.
+
+        Flash and open-switch interval are such a hold. A drive cancels a hold and pulses that still run.
+        """
+        return self._command("drive", slot, abi.pack_drive(code, hold_ms, then), gives_back=True)
+
+    def pulse(self, slot: int, digits: str, *, break_ms: int = 60, make_ms: int = 40, between_ms: int = 750, token: int) -> Answer:
+        """Dial 0-9 by breaks of the loop of a line that is off-hook, exact to the ms; ends with `PulseSent(token)`.
+
+        `between_ms` is the pause from the last closure of a digit to the first break of the next; `PulseSent.at` is the last closure.
+        """
+        return self._command("pulse", slot, abi.pack_pulse(token, digits, break_ms, make_ms, between_ms))
 
     def watch_line(self, slot: int, kind: Literal["fxo", "fxs"]) -> Answer:
         """Scan the slot's line facts; one that is watched as this kind already goes on undisturbed."""
@@ -388,7 +425,7 @@ class Media(Generic[ClockType]):
     # mixing
 
     def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True, whisper: int | None = None) -> Answer:
-        """Put a port into a bridge (0..63), out of the one it was in; again: change what it hears and says.
+        """Put a port into a bridge (0..127), out of the one it was in; again: change what it hears and says.
 
         A supervisor listens with `speak=False`, is heard by one member alone with `whisper` (its port), and by all with neither.
         """
@@ -439,6 +476,20 @@ class Media(Generic[ClockType]):
             return self.stop(port)
         return self._command("play", port, abi.pack_play(token, known[: abi.CLIPS_MAX], _factor(gain_db), loop, stop_on_digit))
 
+    def load_clip(self, name: str, source: Path | bytes) -> asyncio.Future[int]:
+        """Have media load a WAV (8 kHz, one channel, 16 bit) as a clip, or in the place of one of that name; the future gives its bytes.
+
+        `source`: a file, or the WAV itself. Raises EngineBusy; the future fails with HardwareError for a file that cannot be used.
+        What is loaded goes when media is replaced.
+        """
+        return self._requests.load_clip(name, source, self._clips)
+
+    def drop_clip(self, name: str) -> None:
+        """Have media forget a clip of `load_clip`; whoever hears it goes on with what is behind it."""
+        number = self._clips.pop(name, None)
+        if number is not None:
+            self._requests.ask("forget", number=number)
+
     def tone(self, port: int, tone: ToneSpec, *, token: int = 0, duration_ms: int = 0) -> Answer:
         """Play a tone with its cadence; 0 ms = until stopped. Ends with `Played` unless token is 0."""
         return self._command("tone", port, abi.pack_tone(token, duration_ms, *_spec(tone)))
@@ -453,13 +504,16 @@ class Media(Generic[ClockType]):
         """Send up to 64 keys, in-band or, on an RTP port with telephone events, as RFC 4733; ends with `DtmfSent`."""
         return self._command("dtmf", port, abi.pack_dtmf(token, digits, on_ms, off_ms, level_dbm0))
 
-    def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int) -> Answer:
-        """Send a caller-id message (type, length, parameters; seizure, framing and checksum are added); ends with `FskSent`."""
+    def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int, in_call: bool = False) -> Answer:
+        """Send a caller-id message (type, length, parameters; seizure, framing and checksum are added); ends with `FskSent`.
+
+        `in_call`: to a telephone in a conversation, after its acknowledge: no seizure, 80 marks.
+        """
         parts = [payload[at : at + abi.STAGE_MAX] for at in range(0, len(payload), abi.STAGE_MAX)]
         self._room_for(len(parts) + 1)
         for number, part in enumerate(parts):
             self._command("stage", port, abi.pack_stage(number * abi.STAGE_MAX, part))
-        return self._command("fsk", port, abi.pack_fsk(token, FSK[standard] - 1, len(payload), FSK_LEVEL))
+        return self._command("fsk", port, abi.pack_fsk(token, FSK[standard] - 1, len(payload), FSK_LEVEL, in_call))
 
     # detectors
 
@@ -487,15 +541,21 @@ class Media(Generic[ClockType]):
 
     # recording
 
-    def record(self, port: int, file: int, *, token: int) -> Answer:
-        """Record into the open descriptor `file`, which stays the caller's; ends with `Recorded(token)`."""
+    def record(self, port: int, file: int, *, token: int, key: bytes = b"", ident: bytes = b"", coded: str = "") -> Answer:
+        """Record into the open descriptor `file`, which stays the caller's; ends with `Recorded(token)`. With `key`: sealed (dsp/vault),
+        and `coded` by "a-law" or "mu-law" where it is not empty."""
         self._room_for(1)
         number, self._next_file = self._next_file, self._next_file % 0x7FFFFFFF + 1
         try:
-            socket.send_fds(self._channel, [json.dumps({"do": "file", "file": number}).encode()], [file])
+            message = {"do": "file", "file": number, "key": key.hex(), "ident": ident.hex(), "coded": coded}
+            socket.send_fds(self._channel, [json.dumps(message).encode()], [file])
         except BlockingIOError:
             raise EngineBusy("the descriptor channel to media is full: try the recording again later") from None
         return self._command("record", port, abi.pack_record(token, number))
+
+    def mask(self, port: int, on: bool) -> Answer:
+        """Let the recording of a port hold silence, or no longer. Refused for `on` where the port is not recorded."""
+        return self._command("mask", port, abi.pack_flag(on), gives_back=not on)
 
     def stop_record(self, port: int) -> Answer:
         """End the recording of a port."""
@@ -504,28 +564,16 @@ class Media(Generic[ClockType]):
     def close(self, port: int) -> Answer:
         """Any port: out of bridge and relay; player, detectors and recorder stopped; an RTP port becomes free."""
         answer = self._command("close", port, gives_back=True)
-        if port in self._taken:
-            answer.add_done_callback(lambda _: self._freed(port))
+        if port in self._sided:
+            self._sided.discard(port)
+            self._requests.end(port)
+        if port in self._pool.taken:
+            answer.add_done_callback(lambda _: self._pool.give(port))
         return answer
-
-    def _freed(self, port: int) -> None:
-        if port in self._taken:
-            self._taken.discard(port)
-            self._free.append(port)
 
 
 def _factor(db: float) -> float:
     return float(10 ** (db / 20)) if db else 1.0
-
-
-def _rtp(
-    remote: tuple[str, int] | None, codec: Codec, payload_type: int, dtmf_type: int | None, ptime_ms: int,
-    send: bool, receive: bool, tag: str, dtmf_clock: int, comfort_noise: bool,
-) -> bytes:  # fmt: skip
-    ip = socket.inet_aton(remote[0]) if remote is not None else b"\0\0\0\0"
-    halves = int.from_bytes(ip[:2], "big"), int.from_bytes(ip[2:], "big")
-    udp = remote[1] if remote is not None else 0
-    return abi.pack_rtp(*halves, udp, str(codec), payload_type, dtmf_type, ptime_ms, send, receive, tag, dtmf_clock, comfort_noise)
 
 
 def _spec(

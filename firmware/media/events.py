@@ -129,6 +129,30 @@ class RingTrip(MediaEvent, frozen=True):
     """FXS: answered while ringing; the line is fed already."""
 
 
+class PulseSent(MediaEvent, frozen=True):
+    """Pulse dialling ended at `at`: with the last closure of its last digit (`finished`), or cancelled by a drive."""
+
+    token: int
+    finished: bool = True
+
+
+class PortHealth(MediaEvent, frozen=True):
+    """What the keeper of a line chip tells (`hal.health.HealthEvent`). `raised` false: over; `final`: the port is out of service.
+
+    `state` is the keeper's: "well", "suspect", "unreadable", "recovering", "out"; `register` and `read` are -1 where none is meant.
+    """
+
+    kind: str
+    raised: bool
+    final: bool
+    step: str
+    text: str
+    register: int
+    read: int
+    attempt: int
+    state: str
+
+
 class Activity(MediaEvent, frozen=True):
     """Somebody began to talk (`at` = `start`), or stopped at `at` what began at `start`: then with its level in dBm0 and the overlap.
 
@@ -194,11 +218,32 @@ class MediaLost(MediaEvent, frozen=True):
     epoch: int
 
 
+class SideNews(MediaEvent, frozen=True):
+    """What the side of an RTP port tells (`media/side.py`), e.g. how a DTLS handshake ended."""
+
+    what: str
+    facts: dict[str, Any]
+
+
 class RtpPort(msgspec.Struct, frozen=True):
     """An allocated RTP port: engine id and local UDP port."""
 
     port: int
     local_port: int
+
+
+class SrtpKeys(msgspec.Struct, frozen=True):
+    """Suite (a key of `abi.SUITES`) and, for each direction, master key and salt. Its text never shows them.
+
+    Suite "DTLS" without keys: DTLS brings them (`Side.keys`), and until then nothing goes or comes.
+    """
+
+    suite: str
+    send: bytes
+    receive: bytes
+
+    def __repr__(self) -> str:
+        return f"SrtpKeys({self.suite})"
 
 
 class PortMeters(msgspec.Struct, frozen=True):
@@ -283,6 +328,9 @@ class PortState(msgspec.Struct, frozen=True):
     late: int = 0
     foreign: int = 0
     malformed: int = 0
+    forged: int = 0                      # SRTP: not genuine under the keys
+    repeated: int = 0                    # SRTP: genuine, but seen before
+    suite: str = ""                      # of SRTP, "" = in clear
 
 
 FAX_TONES = ("", "cng", "ced", "ans-reversed", "ansam", "ansam-reversed", "end")
@@ -337,6 +385,10 @@ def media_event(name: str, port: int, at: int, wall_ms: int, payload: Any) -> Me
             return LearnedTone(**{**base, **payload, "reason": NOT_LEARNED[payload["reason"]]})
         case "echo_filter":
             return EchoFilter(**base, outcome=OUTCOMES[payload[0]], erle_db=payload[1])
+        case "pulse_sent":
+            return PulseSent(**base, token=payload[0], finished=payload[1])
+        case "port_health":
+            return PortHealth(**{**base, **payload})
         case "ring_trip":
             return RingTrip(**base)
     return None
