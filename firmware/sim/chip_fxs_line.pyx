@@ -37,6 +37,7 @@ from firmware.sim.chip_fxs cimport (
     SP_FAULT_LEAK,
     SP_FAULT_NO_FALL,
     SP_FAULT_NO_RISE,
+    SP_FEED_OHMS,
     SP_LEAK_MS,
     SP_MANUAL_98,
     SP_MANUAL_99,
@@ -118,7 +119,10 @@ cdef void step_supply(fxs_chip *c) noexcept nogil:
     if on and c.p[SP_FAULT_NO_RISE] == 0:
         if c.reg[66] & 1 and not c.reg[66] & 8 and c.lcr and (c.lfs & 3 == 1 or c.lfs & 3 == 2):
             low = 1.5 * (c.reg[75] & 0x3F)
-            target = fabs(c.volts) + 1.5 * (c.reg[73] & 0x3F) + c.p[SP_OVERHEAD_V]
+            # enough for the loop and the feed resistance, so that the constant current of register 71 is reached on a short loop
+            target = fabs(c.volts) + c.milliamps * c.p[SP_FEED_OHMS] / 1000.0 + 1.5 * (c.reg[73] & 0x3F) + c.p[SP_OVERHEAD_V]
+            if target > 1.5 * (c.reg[74] & 0x3F):
+                target = 1.5 * (c.reg[74] & 0x3F)
             if target < low:
                 target = low
         if c.vbat < target:

@@ -17,6 +17,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from firmware.config.board import Board, parse_board
 from firmware.errors import PbxError
 from firmware.sim.client import WorldClient
 
@@ -103,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     exchange.add_argument("--echo-delay", type=float, default=None, metavar="MS")
     exchange.set_defaults(action=_exchange)
 
+    fault = commands.add_parser("fault", parents=[common], help="faults of the line cards; alone it lists them")
+    fault.add_argument("place", nargs="?", default="", metavar="PLACE", help="fxo N, fxs N, chain fxo, chain fxs or board")
+    fault.add_argument("names", nargs="*", metavar="FAULT", help="number of the jack (or the chain's kind) and name of the fault")
+    fault.add_argument("--off", action="store_true", help="mend it")
+    fault.add_argument("--for", dest="seconds", type=float, default=0, metavar="S", help="mend it by itself")
+    fault.add_argument("--value", type=float, default=None, help="rate, ohms, ppm or ms, as the list says")
+    fault.add_argument("--language", choices=("en", "zh"), default=_language(), help="of the list")
+    fault.set_defaults(action=_fault)
+    oracle = commands.add_parser("oracle", parents=[common], help="what the simulated hardware saw: seizures, illegal accesses")
+    oracle.add_argument("--since", type=int, default=0, metavar="MS", help="only what was not over at this time of the world")
+    oracle.set_defaults(action=_oracle)
+
     number = commands.add_parser("number", parents=[common], help="how a number of the PSTN behaves")
     number.add_argument("number")
     number.add_argument("kind", choices=("answer", "busy", "no-answer", "congestion", "unobtainable"))
@@ -135,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     day.add_argument("--speed", type=int, default=0, metavar="PERCENT")
     day.add_argument("--keep", type=Path, default=None, metavar="DIR", help="keep the appliance's folder here")
     day.set_defaults(action=_day)
+    soak = commands.add_parser("soak", parents=[common], help="calls over all analogue ports at once, with faults, judged by the oracle")
+    soak.add_argument("--seed", type=int, default=None)
+    soak.add_argument("--calls", type=int, default=100)
+    soak.add_argument("--faults", action="store_true", help="break lines, telephones, chips and chains meanwhile")
+    soak.add_argument("--keep", type=Path, default=None, metavar="DIR", help="keep the appliance's folder here")
+    soak.set_defaults(action=_soak)
 
     world = commands.add_parser("world", parents=[common], help="the world process itself (started by the appliance)")
     world.add_argument("--segment-fd", type=int, default=int(os.environ.get("BRANCHPBX_WORLD_FD", "-1")), metavar="N")
@@ -255,6 +274,41 @@ def _exchange(options: argparse.Namespace) -> int:
     return 0
 
 
+def _fault(options: argparse.Namespace) -> int:
+    from firmware.sim.faults import FAULTS, words
+
+    if not options.place:
+        sys.stdout.write("\n".join(words(options.language)) + "\n")
+        return 0
+    if len(options.names) != (1 if options.place == "board" else 2):
+        raise PbxError("name place, number and fault, such as `fxo 2 reset`, `chain fxs all-ff` or `board clocks`; alone it lists them")
+    facts: dict[str, Any] = {"place": options.place, "fault": options.names[-1], "on": not options.off, "seconds": options.seconds}
+    facts["number"] = options.names[0] if len(options.names) == 2 else ""
+    if options.value is not None:
+        facts["value"] = options.value
+    answer = WorldClient(options.state).ask("fault", **facts)
+    if options.json:
+        return _print(answer)
+    fault = FAULTS[options.place, options.names[-1]]
+    what = fault.zh if options.language == "zh" else fault.en
+    off = {"zh": "已排除：", "en": "mended: "}[options.language] if options.off else ""
+    sys.stdout.write(f"{' '.join([options.place, *options.names])}: {off}{what}\n")
+    return 0
+
+
+def _oracle(options: argparse.Namespace) -> int:
+    answer = WorldClient(options.state).ask("oracle", since=options.since)
+    if options.json:
+        return _print(answer)
+    for span in answer["spans"]:
+        until = f"{span['ended'] / 1000:.3f}" if span["ended"] >= 0 else "now"
+        sys.stdout.write(f"{span['begun'] / 1000:10.3f} to {until:>10}  {span['jack']:<6} {span['what']:<5} {span['measure'] / 10:g}\n")
+    for kind, count in sorted(answer["illegal_counts"].items()):
+        sys.stdout.write(f"illegal: {kind} {count}\n")
+    sys.stdout.write(f"lifeline {answer['lifeline']}, PCM clocks {'run' if answer['clocks'] else 'stand'}\n")
+    return 0
+
+
 def _number(options: argparse.Namespace) -> int:
     WorldClient(options.state).ask(
         "number",
@@ -334,17 +388,29 @@ def _country_of(state: Path) -> str:
     return str(site.get("site", {}).get("country", "CN"))
 
 
+def _board() -> Board:
+    """The board file that the appliance names to its world."""
+    path = os.environ.get("BRANCHPBX_BOARD_FILE", "")
+    if not path:
+        raise PbxError("the world needs to know its board: `branchpbx run` names the board file in BRANCHPBX_BOARD_FILE")
+    try:
+        return parse_board(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise PbxError(f"{path}: the board file cannot be read ({error.strerror})") from error
+
+
 def _world(options: argparse.Namespace) -> int:
     from firmware.sim.control import Control
+    from firmware.sim.segment import Segment
     from firmware.sim.town import Town
-    from firmware.sim.wire import Segment
 
     if options.segment_fd < 0:
         raise PbxError(
             "the world needs the descriptor of its segment: `branchpbx run` starts it with BRANCHPBX_WORLD_FD, or give --segment-fd"
         )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
-    town = Town(Segment(options.segment_fd), country_name=options.country or _country_of(options.state), seed=options.seed)
+    segment = Segment(options.segment_fd, board=_board(), seed=options.seed)
+    town = Town(segment, country_name=options.country or _country_of(options.state), seed=options.seed)
     control = Control(town, options.state / "run" / "world.sock")
 
     def stop(*_: object) -> None:
@@ -369,6 +435,12 @@ def _language() -> str:
     """The language that the environment asks for."""
     names = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     return "zh" if next(filter(None, names), "").startswith("zh") else "en"
+
+
+def _soak(options: argparse.Namespace) -> int:
+    from firmware.sim.soak import soak
+
+    return soak(options.seed, options.calls, options.faults, options.keep, options.json)
 
 
 def _day(options: argparse.Namespace) -> int:

@@ -20,10 +20,12 @@ from firmware.errors import PbxError
 from firmware.sim.exchange import Subscriber
 from firmware.sim.people import AnswerPlan, CallPlan, Person, read_presses, save_wav
 from firmware.sim.signal import Source, dtmf, sound
+from firmware.sim.soak_stage import SoakStage
 from firmware.sim.town import Town
 from firmware.sim.world import Script, Until
 
 LIMIT = 1 << 20
+REPLY_LIMIT = 1 << 24
 Request = dict[str, Any]
 Reply = dict[str, Any]
 
@@ -108,7 +110,7 @@ class Client:
                 sent = self.socket.send(self.outgoing)
                 del self.outgoing[:sent]
         except BlockingIOError:
-            if len(self.outgoing) > LIMIT:
+            if len(self.outgoing) > (LIMIT if self.watching else REPLY_LIMIT):
                 self.close()
         except OSError:
             self.close()
@@ -127,6 +129,7 @@ class Control:
         self.path = path
         self.clients: list[Client] = []
         self.director: Client | None = None
+        self.soaking: SoakStage | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -136,6 +139,7 @@ class Control:
         self.listener.setblocking(False)
         town.world.poll(self)
         town.world.watchers.append(self._tell)
+        town.world.each_block.append(self._push)
 
     def fileno(self) -> int:
         return self.listener.fileno()
@@ -164,6 +168,12 @@ class Control:
         self.town.world.unpoll(self)
         self.listener.close()
         self.path.unlink(missing_ok=True)
+
+    def _push(self, block: int) -> None:
+        """Send on what a reader had no room for."""
+        for client in list(self.clients):
+            if client.outgoing:
+                client.flush()
 
     def _tell(self, note: dict[str, Any]) -> None:
         for client in list(self.clients):
@@ -286,6 +296,22 @@ class Control:
         self.town.world.directed = self.director is not None
         return {}
 
+    def soak(self, client: Client, request: Request) -> Reply:
+        """Play a soak; each call becomes a line of `folder`/soak.jsonl, each observation one of observations.jsonl."""
+        if self.soaking is not None and not self.soaking.over:
+            raise PbxError("a soak is played already")
+        self.soaking = SoakStage(
+            self.town, int(request["seed"]), int(request["calls"]), bool(request.get("faults")), Path(str(request["folder"]))
+        )
+        self.soaking.start()
+        return {}
+
+    def soak_status(self, client: Client, request: Request) -> Reply:
+        """How far the soak is."""
+        if self.soaking is None:
+            raise PbxError("no soak was begun")
+        return self.soaking.facts()
+
     def partners(self, client: Client, request: Request) -> Reply:
         """The tones that people who are called outside listen for."""
         self.town.partners_hz = tuple(map(float, request["partners_hz"]))
@@ -311,6 +337,28 @@ class Control:
             int(1000 * float(request.get("hang_up_after", 0))),
         )  # fmt: skip
         return {}
+
+    def fault(self, client: Client, request: Request) -> Reply:
+        """Make or mend a fault of the line cards: `place` (fxo, fxs, chain, board), `number`, `fault`, `on`, `value`, `seconds`.
+
+        With `at` (ms of the world) it happens then.
+        """
+        faults, place, number, name = self.town.faults, str(request["place"]), str(request.get("number", "")), str(request["fault"])
+        value = None if request.get("value") is None else float(request["value"])
+        on, seconds = bool(request.get("on", True)), float(request.get("seconds", 0))
+        faults.check(place, number, name)
+        if "at" in request:
+            self.town.world.after(
+                int(request["at"]) - self.town.world.now,
+                lambda: (faults.put(place, number, name, on=on, value=value, seconds=seconds), None)[1],
+            )
+        else:
+            faults.put(place, number, name, on=on, value=value, seconds=seconds)
+        return {"standing": self.town.faults.facts(), "now_ms": self.town.world.now}
+
+    def oracle(self, client: Client, request: Request) -> Reply:
+        """What the simulated hardware saw; `since` (ms), `history` and `illegal` (numbers of notes) say from where on."""
+        return self.town.oracle.facts(*(int(request.get(name, 0)) for name in ("since", "history", "illegal")))
 
     def exchange(self, client: Client, request: Request) -> Reply:
         line = self.town.exchange.line(int(request["line"]))
@@ -436,5 +484,6 @@ REQUESTS: dict[str, Callable[[Control, Client, Request], Reply | None]] = {
     "watch": Control.watch, "speed": Control.speed, "stop": Control.stop,
     "sleep": Control.sleep, "direct": Control.direct,
     "partners": Control.partners, "pause": Control.pause, "number": Control.number,
+    "fault": Control.fault, "oracle": Control.oracle, "soak": Control.soak, "soak-status": Control.soak_status,
     "exchange": Control.exchange, "phone": Control.phone, "softphone": Control.softphone,
 }  # fmt: skip

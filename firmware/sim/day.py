@@ -16,8 +16,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,65 +24,30 @@ from typing import Any
 
 from firmware.errors import PbxError
 from firmware.sim import day_plan as p
-from firmware.sim.client import ClientError, ProductClient, WorldClient
+from firmware.sim.appliance import Appliance
+from firmware.sim.client import ClientError
 from firmware.sim.day_check import BUSY_END_MS, Expectation, compare, coverage
-from firmware.sim.front import die_with_us
 
 LIMIT_S = 175.0
-START_S = 60.0
 KILL_SPEED = 200
 BETWEEN_MS = 5000
 PARTNERS = [*p.AGENT_HZ.values()]
 
 
-class Day:
+class Day(Appliance):
     """One running day."""
 
     def __init__(self, seed: int, calls: int, speed: int, folder: Path) -> None:
-        self.seed = seed
-        self.speed = speed
-        self.folder = folder
-        self.state = folder / "state"
+        super().__init__(folder, p.SITE, speed, seed, LIMIT_S)
         self.episodes = p.plan(seed, calls)
         self.expected: list[Expectation] = []
-        self.trouble: list[str] = []
-        self.deadline = time.monotonic() + LIMIT_S
-        self.child: subprocess.Popen[bytes] | None = None
-        self.world: WorldClient
-        self.product: ProductClient
-        self.wall_base = 0
 
     # --- the appliance ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the appliance and seat its people."""
-        site = self.folder / "site.toml"
-        site.write_text(p.SITE, "utf-8")
-        rng = random.Random(f"date/{self.seed}")
-        date = f"2026-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T{rng.randint(0, 22):02d}:{rng.randint(0, 59):02d}:00"
-        with (self.folder / "run.out").open("wb") as sink:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(self.state), "--bind", "127.0.0.1",
-                 "--speed", str(self.speed), "--start-date", date], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, process_group=0,
-                preexec_fn=die_with_us,  # noqa: PLW1509
-            )  # fmt: skip
-        limit = time.monotonic() + START_S
-        while True:
-            try:
-                self.product = ProductClient(self.state, 10)
-                self.product.ask("show status")
-                self.world = WorldClient(self.state, 10)
-                facts = self.world.ask("status")
-                if facts["ticked"] > 0:
-                    break
-            except PbxError:
-                pass
-            if self.child.poll() is not None or time.monotonic() > limit:
-                raise PbxError(f"the appliance did not start: {(self.folder / 'run.out').read_text('utf-8', 'replace')[-600:]}")
-            time.sleep(0.1)
-        self.wall_base = facts["wall_ms"] - facts["now_ms"]
-        secrets = json.loads((self.state / "secrets.json").read_text("utf-8"))["extensions"]
-        endpoints = json.loads((self.state / "run" / "endpoints.json").read_text("utf-8"))
+        super().start()
+        secrets, endpoints = self.secrets(), self.endpoints()
         self.world.ask("direct")
         for extension in (p.SIP_EXTENSION, p.OTHER_SIP):
             self.world.ask(
@@ -118,38 +81,6 @@ class Day:
         answer = self.world.ask("softphone" if sip else "phone", timeout=120, action="dial", wait=True, **facts)
         self.expected.append(Expectation(what, "feature", str(answer["person"]), code, extension=extension))
         self.sleep(2000)
-
-    def stop(self) -> None:
-        """Stop the appliance; nothing of it is left."""
-        if self.child is not None and self.child.poll() is None:
-            self.child.send_signal(signal.SIGINT)
-            try:
-                self.child.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.child.pid, signal.SIGKILL)
-                self.child.wait()
-                self.trouble.append("the appliance did not stop within 15 s of SIGINT")
-
-    def sleep(self, ms: int) -> None:
-        """Let the world's time pass."""
-        self.world.ask("sleep", ms=ms, timeout=60)
-        if time.monotonic() > self.deadline:
-            raise PbxError(f"the day took longer than {LIMIT_S:.0f} s of real time")
-
-    def ask(self, command: str, **args: Any) -> Any:
-        """The product's gate; connects again when core was restarted."""
-        for attempt in range(20):
-            try:
-                return self.product.ask(command, **args)
-            except ClientError:
-                if attempt == 19:
-                    raise
-                self.sleep(500)
-                try:
-                    self.product = ProductClient(self.state, 10)
-                except ClientError:
-                    continue
-        return None
 
     # --- people ---------------------------------------------------------------------------------------------------------------
 
@@ -368,25 +299,6 @@ class Day:
             self.until(lambda people: people[person]["done"], "the caller to finish", 60)
             self._inbound(e, person, "1", agent=p.FXS_AGENT, killed_at=killed)
         self.ask("show status")
-
-    # --- judgement -----------------------------------------------------------------------------------------------------------
-
-    def records(self) -> list[dict[str, Any]]:
-        """Closed contacts, when the last one is closed."""
-        limit = time.monotonic() + 10
-        while True:
-            with sqlite3.connect(f"file:{self.state / 'calls.db'}?mode=ro", uri=True) as db:
-                db.row_factory = sqlite3.Row
-                rows = [dict(row) for row in db.execute("SELECT * FROM contacts ORDER BY opened_ms")]
-                for row in rows:
-                    row["legs"] = [
-                        dict(leg) for leg in db.execute("SELECT * FROM legs WHERE contact = ? ORDER BY started_ms", (row["id"],))
-                    ]
-            db.close()
-            if all(row["ended_ms"] is not None for row in rows) or time.monotonic() > limit:
-                return rows
-            self.sleep(500)
-
 
     def tapes(self) -> Path:
         """What people heard, as one file each; those who heard nothing have none."""

@@ -29,6 +29,7 @@ from firmware.sim.day_plan import (
 )
 from firmware.sim.hearing import measure
 from firmware.sim.signal import read_wav
+from firmware.sim.soak_check import OUTSIDE_ANSWER_MS as TURNS_ANSWER_MS
 
 ANSWER_MS = 400
 END_MS = 800
@@ -44,7 +45,7 @@ OWN_DBM0 = -40.0  # 24 dB below it, nothing of one's own voice: steady tones of 
 OWN_OUTSIDE_DBM0 = -36.0  # nor above this in a call outwards, where the caller's steady tone began before there was anything to learn from
 BEGIN_S, END_S = 1.0, 0.4  # a conversation's first second is the cancellers', its last moments are the hang-up's
 CODE_END_MS = 4000  # a telephone hears busy tone for a while before its owner is sure
-OUTSIDE_ANSWER_MS = 4000  # a voice that does not pause is an answer once it is longer than ringback; who speaks in turns takes MEET_MS
+OUTSIDE_ANSWER_MS = 4000  # a voice that does not pause is an answer once it is longer than ringback; turns take TURNS_ANSWER_MS
 QUEUE_OF = {"1": "sales", "2": "slow", "3": "empty", "4": "small"}
 LANGUAGE_OF = {"1": "zh", "2": "en"}
 
@@ -219,7 +220,8 @@ def _judge_outgoing(
         if abs(level - LEVEL_DBM0) > LEVEL_DB:
             check(f"level of {hz} Hz", LEVEL_DBM0, level)
     if call["answered"] >= 0:
-        near("the conversation", record["connected_ms"], call["answered"], MEET_MS if wish.kind == "emergency" else OUTSIDE_ANSWER_MS, 1000)
+        late = TURNS_ANSWER_MS if wish.kind == "emergency" else OUTSIDE_ANSWER_MS
+        near("the conversation", record["connected_ms"], call["answered"], late, 1000)
     near("the end", record["ended_ms"], person["ended"], 2500, 2500)
     check("emergency", call["emergency"], wish.kind == "emergency")
 

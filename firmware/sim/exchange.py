@@ -2,15 +2,16 @@
 
 Theory of operation. A `Line` acts only on what an exchange can observe: loop current (hook), keys and dial pulses. States are in
 `LineState`; the table of legal moves is `MOVES`. Incoming: caller id (DTMF before ring 1, FSK 500 ms after burst 1), ringing until
-loop current, ring trip within 100 ms, talk. Outgoing: dial tone, digits, route through the `Directory`, ringback, answer (with or
-without reversal), talk. A far end that hangs up is signalled as the line is set: polarity, loop drop, busy tone, in any mix.
+loop current, ring trip within 100 ms, talk; a seizure before ring 1 is an outgoing call, and the caller hears busy. Outgoing: dial tone,
+digits, route through the `Directory`, ringback, answer (with or without reversal), talk. A far end that hangs up is signalled as the
+line is set: polarity, loop drop, busy tone, in any mix.
 Clearing back: on-hook for 400 ms releases (shorter breaks are dial pulses or flashes, ignored while talking).
 Invariant: a `PstnCall` ends exactly once; its times and evidence are the oracle's, on the world's clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,7 +46,7 @@ class LineState(StrEnum):
 
 MOVES: dict[LineState, frozenset[LineState]] = {
     LineState.IDLE: frozenset({LineState.ALERTING, LineState.RINGING, LineState.SEIZED}),
-    LineState.ALERTING: frozenset({LineState.RINGING, LineState.IDLE, LineState.CLEARING, LineState.SEIZED}),
+    LineState.ALERTING: frozenset({LineState.RINGING, LineState.IDLE, LineState.SEIZED}),
     LineState.RINGING: frozenset({LineState.CLEARING, LineState.IDLE}),
     LineState.CLEARING: frozenset({LineState.TALKING, LineState.TONE, LineState.IDLE}),
     LineState.SEIZED: frozenset({LineState.DIAL_TONE, LineState.DIALLING, LineState.IDLE, LineState.TONE}),
@@ -69,6 +70,7 @@ class PstnCall:
     caller_id: str = "none"
     name: str = ""
     reason: str = ""
+    identified: int = -1  # the caller id began to be sent
     rings: int = 0
     ring_times: list[int] = field(default_factory=list)
     answered: int = -1
@@ -89,6 +91,7 @@ class PstnCall:
             "number",
             "started",
             "caller_id",
+            "identified",
             "rings",
             "answered",
             "ended",
@@ -97,7 +100,7 @@ class PstnCall:
             "digits",
             "emergency",
         )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"rang": self.ring_times[0] if self.ring_times else -1}
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ class Line:
         if caller_id == "dtmf":
             self._move(LineState.ALERTING)
             keys = dtmf_message(number, reason)
+            call.identified = self.world.now
             self.wire.mouth.play(dtmf(keys, on_ms=70, off_ms=70, low_dbm0=-11, high_dbm0=-9, lead_ms=250))
             self._later(250 + 140 * len(keys) + 350, self._start_ringing)
         else:
@@ -225,6 +229,7 @@ class Line:
             single=call.caller_id == "sdmf",
         )
         self.wire.mouth.play(FskSource(payload, self.country.fsk))
+        call.identified = self.world.now
         self.world.observe("caller-id-sent", line=self.number, call=call.ident, number=call.number)
 
     # --- the far end's person ----------------------------------------------------------------------------------------
@@ -265,19 +270,24 @@ class Line:
 
     def _raised(self, flags: int) -> None:
         if flags & HOOK:
-            self._hook(self.wire.off_hook)
+            for at, off in self.wire.take_hooks():
+                self._hook(off, at)
         if flags & RING_EDGE:
             self._ring_edge()
         if flags & HEARD:
             for key, at, _ in self.wire.ear.take_digits():
                 self._key(key, at)
 
-    def _hook(self, off: bool) -> None:
-        now = self.world.now
+    def _hook(self, off: bool, now: int) -> None:
         since, self._hook_at = now - self._hook_at, now
-        self.world.observe("hook", line=self.number, off=off, milliamps=round(self.wire.milliamps, 1))
+        self.world.observe("hook", line=self.number, off=off, at_ms=now, milliamps=round(self.wire.milliamps, 1))
         if off:
-            if self.state in (LineState.RINGING, LineState.ALERTING):
+            if self.state is LineState.ALERTING:  # nobody can answer what has not rung: the subscriber wants to dial
+                self._finish("exchange", "busy")
+                self._drop_timers()
+                self.wire.mouth.stop()
+                self._seized()
+            elif self.state is LineState.RINGING:
                 self._drop_timers()
                 self._move(LineState.CLEARING)
                 self._later(TRIP_MS, self._tripped)
@@ -355,7 +365,7 @@ class Line:
 
     def _key(self, key: str, at: int) -> None:
         call = self.call
-        if call is None:
+        if call is None or not self.wire.off_hook:  # what was keyed in the last moment before the line is released dials nothing
             return
         if self.state is LineState.TALKING:
             self.world.observe("key-heard", line=self.number, call=call.ident, key=key)
@@ -484,13 +494,13 @@ class Line:
 class Exchange:
     """All lines, the directory and the books: every call ever made, and the emergency centre's list."""
 
-    def __init__(self, world: World, country: Country, lines: int, talk: Callable[[Line, PstnCall, Subscriber], None]) -> None:
+    def __init__(self, world: World, country: Country, slots: Sequence[int], talk: Callable[[Line, PstnCall, Subscriber], None]) -> None:
         self.country = country
         self.directory = Directory(country)
         self.world = world
         self.calls: list[PstnCall] = []
         self.emergencies: list[PstnCall] = []
-        self.lines = {n: Line(world, n, TrunkWire(n - 1), country, self.directory, talk, self) for n in range(1, lines + 1)}
+        self.lines = {n: Line(world, n, TrunkWire(slot), country, self.directory, talk, self) for n, slot in enumerate(slots, start=1)}
 
     def open_call(self, direction: str, line: int, number: str) -> PstnCall:
         call = PstnCall(len(self.calls) + 1, direction, line, number, self.world.now)

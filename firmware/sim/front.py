@@ -31,7 +31,7 @@ import firmware
 from firmware.config.schema.calls import OutboundRoute
 from firmware.errors import PbxError
 from firmware.sim.client import ClientError, ProductClient, WorldClient
-from firmware.sim.picture import Facts, code_list, default_codes, frame, minutes, reach_text
+from firmware.sim.picture import Facts, code_list, default_codes, frame, minutes, reach_text, tls_text
 from firmware.sim.screen import Painter, clean
 from firmware.sim.staff import Staff
 from firmware.sim.texts import TEXTS, word
@@ -302,7 +302,7 @@ def opening(view: View, language: str) -> list[str]:
     ends = facts.endpoints
     lines = [
         f"{facts.status.get('name', 'BranchPBX')} - BranchPBX {facts.status.get('version', '')} {facts.status.get('clock', '')}",
-        f"{text['listens']}: {facts.reach}:{ends.get('sip_port')} (UDP, TCP)",
+        f"{text['listens']}: {facts.reach}:{ends.get('sip_port')} (UDP, TCP{tls_text(ends)})",
         f"{text['rtp']} {ends.get('rtp_first')}-{ends.get('rtp_last', '')}",
         reach_text(facts, language),
         f"{text['folder']}: {view.state.absolute()}",

@@ -47,5 +47,6 @@ cdef class Ear:
     cdef readonly list digits
     cdef public bint news
     cdef int hear(self, const int16_t *data, long long block) except -1
+    cdef void skip(self, long long block) noexcept
     cdef int find_digit(self, const int16_t *data, long long block) except -1
     cdef int keep(self, const int16_t *data) except -1

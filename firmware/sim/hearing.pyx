@@ -2,7 +2,8 @@
 """What the simulated world hears: level and tone meters, a key decoder, a caller-id receiver, a tape.
 
 Theory of operation. An `Ear` is given each block of 80 samples that reached it and the number of that block, the only
-clock here. It keeps 10 s of block levels and of a bank of up to eight Goertzel meters over the last 20 ms, decodes keys from
+clock here. It keeps 10 s of block levels and of a bank of up to eight Goertzel meters over the last 20 ms (what it did not hear is
+silence there, never what lay in that place 10 s ago: who lifts a telephone must not hear how the last call ended), decodes keys from
 the same 20 ms window (ITU-T Q.24: 40 ms minimum here 30, twist +8/-4 dB wide open to 10 dB because the oracle must not be
 fussier than an exchange), and copies everything to memory while recording. `FskReceiver` demodulates by quadrature correlation over one bit and
 frames messages (type, length, data, checksum). None of it shares code with the product.
@@ -57,6 +58,12 @@ cdef class FskReceiver:
         cdef int i, k
         cdef double x, a, level
         cdef bint line
+        if self.quiet > 2 * BLOCK and self.state == 0:          # nothing was heard for long: only a sound can change that
+            i = 0
+            while i < BLOCK and data[i] == 0:
+                i += 1
+            if i == BLOCK:
+                return 0
         for i in range(BLOCK):
             x = data[i]
             k = self.slot
@@ -146,12 +153,15 @@ cdef class Ear:
         self.tape_length = 0
         self.last_block = -1
         memset(self.previous, 0, sizeof(self.previous))
+        memset(self.level_history, 0, sizeof(self.level_history))
+        memset(self.bank_history, 0, sizeof(self.bank_history))
 
     def tones(self, *freqs):
-        """Meter up to eight frequencies over 20 ms windows."""
+        """Meter up to eight frequencies over 20 ms windows, from now on: what other meters showed is forgotten."""
         if len(freqs) > BANK:
             raise ValueError(f"the meter bank has {BANK} meters, not {len(freqs)}")
         self.bank_size = len(freqs)
+        memset(self.bank_history, 0, sizeof(self.bank_history))
         for i, freq in enumerate(freqs):
             self.bank_coefficient[i] = 2.0 * cos(2.0 * M_PI * <double>freq / 8000.0)
 
@@ -233,6 +243,8 @@ cdef class Ear:
         for i in range(BLOCK):
             power += <double>data[i] * data[i]
         power /= BLOCK
+        if self.last_block >= 0:
+            self.skip(block)
         self.level_history[block % HISTORY] = <float>power
         self.last_block = block
         loud = to_dbm0(power) > self.loud_dbm0
@@ -267,6 +279,16 @@ cdef class Ear:
         if self.recording:
             self.keep(data)
         return 0
+
+    cdef void skip(self, long long block) noexcept:
+        """Blocks between the last one and `block` were not heard: silence."""
+        cdef long long at = self.last_block + 1
+        if at < block - HISTORY:
+            at = block - HISTORY
+        while at < block:
+            self.level_history[at % HISTORY] = 0.0
+            memset(self.bank_history[at % HISTORY], 0, sizeof(self.bank_history[0]))
+            at += 1
 
     cdef int find_digit(self, const int16_t *data, long long block) except -1:
         """Two windows in a row with one strong row and column make a key; two without end it."""

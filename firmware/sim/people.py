@@ -132,6 +132,7 @@ class Listener:
         self.partner_at = -1
         self.alone_since: dict[float, int] = {}
         self.levels: dict[float, deque[float]] = {}
+        self.before: dict[float, float] = {}  # level of the last look
         ear.listening = True
         ear.tones(*self.freqs, *others)
 
@@ -152,6 +153,7 @@ class Listener:
         for at, freq in enumerate(self.freqs):
             if levels[at] < PARTNER_DBM0 or levels[at] < total - 3.0:
                 self.alone_since.pop(freq, None)
+                self.before.pop(freq, None)
                 continue
             since = self.alone_since.setdefault(freq, now)
             if now - since < PARTNER_MS:
@@ -160,8 +162,10 @@ class Listener:
             if person.met < 0:
                 person.met = since
             heard = self.levels.setdefault(freq, deque(maxlen=99))
-            heard.append(levels[at])
-            person.partners[f"{freq:g}"] = round(median(heard), 2)
+            if freq in self.before:  # the last look may have caught the end of a turn, half a tone: one behind is whole
+                heard.append(self.before[freq])
+            self.before[freq] = levels[at]
+            person.partners[f"{freq:g}"] = round(median(heard or (levels[at],)), 2)
 
     def noticing(self, over: Callable[[], bool]) -> bool:
         """Look, then ask whether it is over."""

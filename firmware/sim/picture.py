@@ -6,11 +6,11 @@ gets everything; a smaller one gets pages: the live one, the accounts, what to t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from firmware.config.schema.system import Features
+from firmware.config.schema.features import CODES, Features
 from firmware.sim.screen import Line, Span, beside, cells, clean, crop, pad, rule, shell_lines, table
 from firmware.sim.texts import TEXTS, word
 
@@ -49,7 +49,7 @@ class Facts:
 def default_codes() -> dict[str, str]:
     """Feature codes of a configuration that names none."""
     codes = Features()
-    return {name: getattr(codes, name) for name in Features.__struct_fields__}
+    return {name: getattr(codes, name) for name in CODES}
 
 
 def minutes(seconds: object) -> str:
@@ -100,6 +100,12 @@ def _whole(head: list[Line], body: list[Line], footer: Line, rows: int) -> list[
     return [*head, *body, footer][:rows]
 
 
+def tls_text(endpoints: Mapping[str, Any]) -> str:
+    """", TLS 5061, WSS 5062" where these listen."""
+    ports = (("TLS", endpoints.get("sip_tls_port")), ("WSS", endpoints.get("sip_wss_port")))
+    return "".join(f", {name} {port}" for name, port in ports if port)
+
+
 def _head(facts: Facts, language: str, columns: int) -> list[Line]:
     text, status, ends = TEXTS[language], facts.status, facts.endpoints
     name = f" {clean(status.get('name', 'BranchPBX'))} "
@@ -108,7 +114,8 @@ def _head(facts: Facts, language: str, columns: int) -> list[Line]:
     gap = max(1, columns - cells(name) - cells(product) - cells(right) - 2)
     lines: list[Line] = [pad([(name, "bar"), (f" {product}{' ' * gap} {right}", "bar")], columns)]
     lines.append([
-        (f" {text['listens']} ", ""), (f"{facts.reach or ends.get('bind', '?')}:{ends.get('sip_port', '?')}", "bold"), (" UDP, TCP", ""),
+        (f" {text['listens']} ", ""), (f"{facts.reach or ends.get('bind', '?')}:{ends.get('sip_port', '?')}", "bold"),
+        (f" UDP, TCP{tls_text(ends)}", ""),
         (f" · {text['rtp']} {ends.get('rtp_first', '?')}-{ends.get('rtp_last', '?')}", "dim"),
         (f" · {text['folder']} {facts.state}", "dim"),
     ])  # fmt: skip
@@ -273,7 +280,7 @@ def code_list(facts: Facts, language: str) -> list[tuple[str, str]]:
     """Feature codes with what they do."""
     text, codes = TEXTS[language], facts.codes
     names = {"login": "login", "logout": "logout", "pause": "pause", "ready": "code_ready", "hold": "hold", "transfer": "transfer",
-             "echo_test": "echo_test"}  # fmt: skip
+             "echo_test": "echo_test", "pickup": "pickup"}  # fmt: skip
     found = [(codes[name], text[label]) for name, label in names.items() if name in codes]
     return [*found, *([(facts.outside, text["outside_line"])] if facts.outside else [])]
 

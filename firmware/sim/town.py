@@ -1,7 +1,7 @@
 """The whole simulated town: an exchange with its lines, the branch's analog phones, SIP phones and people.
 
 Theory of operation. `Town` puts the parts on one `World` and keeps the register of people, so that the control socket and the
-simulated day drive the same methods. Slots 0.. are FXO jacks 1.., slots 4.. are FXS jacks 1.. (docs/interfaces.md).
+simulated day drive the same methods. Line n of the exchange ends at FXO jack n, phone n hangs on FXS jack n.
 Invariant: everybody who was asked for has an entry in `people`, from the moment of asking on.
 """
 
@@ -12,19 +12,20 @@ from typing import Any
 from firmware.errors import PbxError
 from firmware.sim.countries import country
 from firmware.sim.exchange import Exchange, Line, PstnCall, Subscriber
+from firmware.sim.faults import CardFaults
+from firmware.sim.oracle import Oracle
 from firmware.sim.people import AnswerPlan, CallPlan, Desk, Person, Press, at_work, callee, caller, desk_person, soft_person
 from firmware.sim.phones import AnalogPhone
+from firmware.sim.segment import Segment
 from firmware.sim.softphone import Softphone
-from firmware.sim.wire import PhoneWire, Segment
+from firmware.sim.wire import PhoneWire
 from firmware.sim.world import Script, Task, Until, World
-
-FXS_FIRST_SLOT = 4
 
 
 class Town:
     """An assembled world. `partners_hz` are the tones that PSTN callees listen for."""
 
-    def __init__(self, segment: Segment, *, country_name: str = "CN", lines: int = 4, phones: int = 4, seed: int = 1) -> None:
+    def __init__(self, segment: Segment, *, country_name: str = "CN", seed: int = 1) -> None:
         self.world = World(segment)
         self.country = country(country_name)
         self.seed = seed
@@ -33,8 +34,10 @@ class Town:
         self.tasks: dict[str, Task] = {}
         self.softphones: dict[str, Softphone] = {}
         self.dialling: dict[int, Task] = {}
-        self.exchange = Exchange(self.world, self.country, lines, self._outside_answers)
-        self.phones = {n: AnalogPhone(self.world, n, PhoneWire(FXS_FIRST_SLOT + n - 1), self.country) for n in range(1, phones + 1)}
+        self.exchange = Exchange(self.world, self.country, segment.fxo_slots, self._outside_answers)
+        self.phones = {n: AnalogPhone(self.world, n, PhoneWire(slot), self.country) for n, slot in enumerate(segment.fxs_slots, start=1)}
+        self.faults = CardFaults(self.world, self.phones)
+        self.oracle = Oracle(self.world)
         self._count = 0
 
     def phone(self, number: int) -> AnalogPhone:
@@ -187,6 +190,8 @@ class Town:
             "silent_ticks": segment.silent_ticks,
             "underruns": segment.underruns,
             "country": self.country.name,
+            "lifeline": segment.lifeline,
+            "card_faults": self.faults.facts(),
             "lines": [line.facts() for line in self.exchange.lines.values()],
             "phones": [phone.facts() for phone in self.phones.values()],
             "softphones": [phone.facts() for phone in self.softphones.values()],
