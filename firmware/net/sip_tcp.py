@@ -17,6 +17,8 @@ import socket
 import struct
 from typing import Protocol
 
+from firmware.net.address import copy_mark, plain
+
 Address = tuple[str, int]
 
 MAX_CONNECTIONS = 512
@@ -24,6 +26,10 @@ MAX_PER_SOURCE = 64
 MAX_WRITE_BUFFER = 256 * 1024
 MAX_PENDING = 32
 CONNECT_TIMEOUT_S = 5.0
+# A telephone that was switched off is gone after two minutes, not after two hours; what it does not acknowledge ends it in 30 s.
+KEEP_ALIVE = (
+    (socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4), (socket.TCP_USER_TIMEOUT, 30_000),
+)  # fmt: skip
 LAST_DATA_RECEIVED = 52     # offset of tcpi_last_data_recv (ms, 32 bits) in struct tcp_info
 
 log = logging.getLogger("branchpbx.net")
@@ -37,9 +43,13 @@ class Owner(Protocol):
     def connection_lost(self, transport: str, remote: Address) -> None: ...
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self, shell: SipTcp) -> None:
+class Connection(asyncio.Protocol):
+    """One connection; `opened` by us, and then proven to be `name` where the transport can tell."""
+
+    def __init__(self, shell: SipTcp, *, name: str = "", opened: bool = False) -> None:
         self.shell = shell
+        self.name = name
+        self.by_us = opened
         self.transport: asyncio.Transport | None = None
         self.remote: Address = ("", 0)
         self.local: Address = ("", 0)
@@ -52,15 +62,29 @@ class _Connection(asyncio.Protocol):
         if peer is None or own is None:
             transport.abort()
             return
-        self.remote, self.local = (peer[0], peer[1]), (own[0], own[1])
+        # What we opened is answered at the listener: Via and Contact name it (RFC 3261 section 18.1.1).
+        self.remote, self.local = (plain(peer[0]), peer[1]), (plain(own[0]), self.shell.local[1] if self.by_us else own[1])
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, seconds in KEEP_ALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
+            self.shell.mark(sock)
         self.shell.opened(self)
 
     def data_received(self, data: bytes) -> None:
         self.shell.arrived(self, data)
+
+    def write(self, data: bytes) -> None:
+        """Send one message."""
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """End the connection once what was written has been sent."""
+        assert self.transport is not None
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.shell.ended(self)
@@ -74,7 +98,7 @@ class SipTcp:
         self._owner = owner
         self._loop = loop
         self._name = transport
-        self._connections: dict[Address, _Connection] = {}
+        self._connections: dict[Address, Connection] = {}
         self._pending: dict[Address, list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -91,9 +115,14 @@ class SipTcp:
         """Shell over an inherited descriptor, which this object then owns."""
         return cls(socket.socket(fileno=fileno), owner, loop)
 
+    def mark(self, sock: socket.socket) -> None:
+        """Give a connection the DSCP and priority of the listener."""
+        if self._sock.fileno() >= 0:
+            copy_mark(self._sock, sock)
+
     async def start(self) -> None:
         """Accept connections."""
-        self._server = await self._loop.create_server(lambda: _Connection(self), sock=self._sock)
+        self._server = await self._loop.create_server(lambda: Connection(self), sock=self._sock)
 
     def send(self, data: bytes, destination: Address, *, close: bool = False) -> None:
         """Write to the connection of `destination`, opening one if there is none; `close` ends it after what is written."""
@@ -103,14 +132,14 @@ class SipTcp:
                 self._open(destination, data)
             return
         if data:
-            connection.transport.write(data)
+            connection.write(data)
             if connection.transport.get_write_buffer_size() > MAX_WRITE_BUFFER:
                 self.overrun += 1
                 log.warning("connection to %s:%d cut off: it does not read", *destination)
                 connection.transport.abort()
                 return
         if close:
-            connection.transport.close()
+            connection.finish()
 
     async def close(self) -> None:
         """End all connections and stop listening."""
@@ -130,7 +159,7 @@ class SipTcp:
 
     # --- connections --------------------------------------------------------------------------------------------------
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: Connection) -> None:
         """A connection is up (either way)."""
         transport = connection.transport
         assert transport is not None
@@ -148,9 +177,9 @@ class SipTcp:
         self._connections[connection.remote] = connection
         self._owner.connection_made(self._name, connection.remote)
         for data in self._pending.pop(connection.remote, ()):
-            transport.write(data)
+            connection.write(data)
 
-    def arrived(self, connection: _Connection, data: bytes) -> None:
+    def arrived(self, connection: Connection, data: bytes) -> None:
         """Bytes of a connection."""
         if self._connections.get(connection.remote) is not connection:
             return
@@ -160,7 +189,7 @@ class SipTcp:
         except Exception:
             log.exception("bytes from %s:%d failed", *connection.remote)
 
-    def ended(self, connection: _Connection) -> None:
+    def ended(self, connection: Connection) -> None:
         """A connection is gone."""
         if self._connections.get(connection.remote) is connection:
             del self._connections[connection.remote]
@@ -186,11 +215,15 @@ class SipTcp:
     async def _connect(self, destination: Address) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._loop.create_connection(lambda: _Connection(self), *destination)
+                await self._loop.create_connection(lambda: Connection(self, opened=True), *destination)
         except (OSError, TimeoutError) as problem:
             log.info("no connection to %s:%d: %s", *destination, problem)
-            self.dropped_out += len(self._pending.pop(destination, ()))
-            self._owner.connection_lost(self._name, destination)
+            self._gave_up(destination)
+
+    def _gave_up(self, destination: Address) -> None:
+        """What waited for a connection that does not come up is lost."""
+        self.dropped_out += len(self._pending.pop(destination, ()))
+        self._owner.connection_lost(self._name, destination)
 
 
 def _waited(transport: asyncio.Transport | None) -> int:

@@ -4,10 +4,12 @@ Theory of operation
 -------------------
 RFC 7616 and 8760 on RFC 3261 section 22. A challenge keeps no state: the nonce carries its own time and a MAC over time
 and source address, so that scanners cost nothing. Only a nonce that authenticated somebody is remembered, with the nonce
-counts already used (a window of 64, because UDP reorders). MD5 is challenged first beside SHA-256: some clients read
-only the first challenge, and the few that break on a second one are known by name.
-Invariants: an unknown user costs the same work and gets the same answer as a wrong password; digests are compared in
-constant time; a right digest over an old, foreign or used-up nonce is answered stale=true and never accepted.
+counts already used (a window of 64, because UDP reorders). MD5 is challenged first beside SHA-256 and SHA-512-256: some
+clients read only the first challenge, and the few that break on a second one are known by name.
+Invariants: an unknown user costs the same work (`work` counts hash operations) and gets the same answer as a wrong
+password; digests are compared in constant time; a right digest over an old, foreign or used-up nonce is answered
+stale=true and never accepted; a nonce whose counts had to be forgotten for room is never accepted again, so that a
+flood of good registrations cannot make room for a replay.
 """
 
 from __future__ import annotations
@@ -18,17 +20,34 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
+from firmware.sip import scan
 from firmware.sip.errors import SyntaxProblem
 from firmware.sip.message import Request
 from firmware.sip.uri import split_outside
 
+
+def hashed(begun: hashlib._Hash | hashlib.blake2s) -> Callable[[bytes], str]:
+    """A hash of bytes. A copy of one that has begun costs two thirds of a new one, which is looked up by its name."""
+
+    def digest(data: bytes) -> str:
+        one = begun.copy()
+        one.update(data)
+        return one.hexdigest()
+
+    return digest
+
+
 ALGORITHMS: dict[str, Callable[[bytes], str]] = {
-    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
-    "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),
+    "MD5": hashed(hashlib.md5(usedforsecurity=False)),
+    "SHA-256": hashed(hashlib.sha256()),
+    "SHA-512-256": hashed(hashlib.new("sha512_256")),
 }
+_NAMES = tuple(ALGORITHMS)
+_CREDENTIALS = ("authorization", "proxy-authorization")
 NONCE_LIFE_MS = 300_000
 NONCES_KEPT = 4096
 _WINDOW = 64
@@ -46,7 +65,19 @@ class Outcome(StrEnum):
     RIGHT = "right"
 
 
-class Credentials(msgspec.Struct, frozen=True):
+class Guard(Protocol):
+    """Who keeps hostile sources off (`sip/guard.py`); addresses are hosts, times ms."""
+
+    def admit(self, address: str, now: int) -> bool: ...
+    def crowded(self, address: str, now: int) -> bool: ...
+    def proved(self, address: str, account: str, now: int) -> None: ...
+    def failed(self, address: str, account: str, known: bool, now: int) -> None: ...
+    def closed(self, address: str, account: str, now: int) -> bool: ...
+    def peek(self, address: str, now: int) -> bool: ...
+    def spare(self, address: str, now: int) -> None: ...
+
+
+class Credentials(msgspec.Struct, frozen=True, gc=False):
     """A parsed Digest Authorization value."""
 
     username: str
@@ -65,6 +96,11 @@ def parse_digest(value: str) -> dict[str, str] | None:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() != "digest":
         return None
+    usual = scan.digest(rest)
+    return usual if usual is not None else _any_digest(rest)
+
+
+def _any_digest(rest: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     for part in split_outside(rest.replace("<", "%3C").replace(">", "%3E"), ","):
         key, equals, text = part.partition("=")
@@ -72,8 +108,10 @@ def parse_digest(value: str) -> dict[str, str] | None:
         if not equals or key in fields:
             continue
         if len(text) >= 2 and text[0] == '"' and text[-1] == '"':
-            text = re.sub(r"\\(.)", r"\1", text[1:-1])
-        fields[key] = text.replace("%3C", "<").replace("%3E", ">")
+            text = text[1:-1]
+            if "\\" in text:
+                text = re.sub(r"\\(.)", r"\1", text)
+        fields[key] = text.replace("%3C", "<").replace("%3E", ">") if "%3" in text else text
     return fields
 
 
@@ -95,12 +133,18 @@ def digest_response(
 class DigestServer:
     """Challenges and checks. `secrets` maps user to password and may be replaced at any time; `key` is 32 random bytes."""
 
-    def __init__(self, realm: str, secrets: Mapping[str, str], key: bytes, *, life_ms: int = NONCE_LIFE_MS) -> None:
+    def __init__(
+        self, realm: str, secrets: Mapping[str, str], key: bytes, *, life_ms: int = NONCE_LIFE_MS, guard: Guard | None = None
+    ) -> None:
         self.realm = realm
-        self._key = key
+        self._guard = guard
+        # BLAKE2 with a key is a MAC by itself (RFC 7693 section 2.5), at a fraction of HMAC's cost.
+        self._mac_of = hashed(hashlib.blake2s(digest_size=12, key=key))
         self._life = life_ms
         self._counter = 0
         self._used: OrderedDict[str, tuple[int, int]] = OrderedDict()    # nonce -> (highest nc, window bits)
+        self._forgotten = -1             # the newest time of a nonce that was forgotten
+        self.work = 0                    # hash operations of checks so far: equal for all who fail
         self._hashes: dict[tuple[str, str], str] = {}
         self._decoy = {name: user_hash(name, "", realm, key.hex()) for name in ALGORITHMS}
         self.set_secrets(secrets)
@@ -110,18 +154,23 @@ class DigestServer:
         usable = [(user, secret) for user, secret in secrets.items() if secret]
         self._hashes = {(name, user): user_hash(name, user, self.realm, secret) for user, secret in usable for name in ALGORITHMS}
 
-    def challenges(self, source: str, now: int, *, stale: bool = False, agent: str = "") -> list[str]:
-        """Challenge values, MD5 first; `source` is the host that must use the nonce, `agent` the User-Agent of the request."""
+    def challenges(self, source: str, now: int, *, stale: bool = False, agent: str = "", single: bool = False) -> list[str]:
+        """Challenge values, MD5 first; `source` is the host that must use the nonce, `agent` the User-Agent of the request.
+
+        `single`: MD5 alone, as the libraries of browsers know no other, and JsSIP keeps only the last challenge.
+        """
         nonce = self._nonce(source, now)
         flag = ", stale=true" if stale else ""
-        names = list(ALGORITHMS)[:1] if SINGLE_CHALLENGE_AGENTS.match(agent) else list(ALGORITHMS)
-        return [f'Digest realm="{self.realm}", nonce="{nonce}", algorithm={name}, qop="auth"{flag}' for name in names]
+        names = _NAMES[:1] if single or (agent and SINGLE_CHALLENGE_AGENTS.match(agent)) else _NAMES
+        begun = f'Digest realm="{self.realm}", nonce="{nonce}", algorithm='
+        return [f'{begun}{name}, qop="auth"{flag}' for name in names]
 
     def check(self, request: Request, source: str, now: int) -> tuple[Outcome, str]:
         """Outcome and, when RIGHT, the user name."""
         credentials = self._find(request)
         if credentials is None:
             return Outcome.ABSENT, ""
+        self.work += 3                   # the request, the response and the nonce, whoever asks
         algorithm = credentials.algorithm
         known = self._hashes.get((algorithm, credentials.username))
         expected = digest_response(
@@ -130,14 +179,23 @@ class DigestServer:
         )  # fmt: skip
         matches = hmac.compare_digest(expected.encode(), credentials.response.lower().encode("utf-8", "surrogateescape"))
         fresh = self._fresh(credentials.nonce, source, now)
+        closed = self._guard is not None and self._guard.closed(source, credentials.username, now)
         if known is None or not matches:
+            if self._guard is not None:
+                self._guard.failed(source, credentials.username, known is not None, now)
+            return Outcome.WRONG, ""
+        if closed:                       # looks like a wrong password, but the one who knows it is not counted against
             return Outcome.WRONG, ""
         if not fresh or not self._count(credentials.nonce, int(credentials.nc, 16)):
             return Outcome.STALE, ""
+        if self._guard is not None:
+            self._guard.proved(source, credentials.username, now)
         return Outcome.RIGHT, credentials.username
 
     def _find(self, request: Request) -> Credentials | None:
-        for name in ("authorization", "proxy-authorization"):
+        if not request.headers.any_of(_CREDENTIALS):
+            return None
+        for name in _CREDENTIALS:
             for value in request.headers.get_all(name):
                 try:
                     fields = parse_digest(value)
@@ -160,7 +218,7 @@ class DigestServer:
     # --- nonces -------------------------------------------------------------------------------------------------------
 
     def _mac(self, stamp: str, source: str) -> str:
-        return hmac.new(self._key, f"{stamp}|{source}".encode(), hashlib.sha256).hexdigest()[:24]
+        return self._mac_of(f"{stamp}|{source}".encode())
 
     def _nonce(self, source: str, now: int) -> str:
         self._counter += 1
@@ -171,8 +229,8 @@ class DigestServer:
         stamp, _, mac = nonce.rpartition(".")
         if not hmac.compare_digest(self._mac(stamp, source).encode(), mac.encode("utf-8", "surrogateescape")):
             return False
-        made = int(stamp.partition(".")[0], 16)
-        return 0 <= now - made <= self._life
+        made = _made(nonce)
+        return 0 <= now - made <= self._life and (made > self._forgotten or nonce in self._used)
 
     def _count(self, nonce: str, nc: int) -> bool:
         """Take a nonce count; False when it was used before or is too old to tell."""
@@ -191,5 +249,11 @@ class DigestServer:
         self._used[nonce] = (highest, bits)
         self._used.move_to_end(nonce)
         while len(self._used) > NONCES_KEPT:
-            self._used.popitem(last=False)
+            gone, _ = self._used.popitem(last=False)
+            self._forgotten = max(self._forgotten, _made(gone))
         return True
+
+
+def _made(nonce: str) -> int:
+    """When a nonce of ours was made (ms)."""
+    return int(nonce.partition(".")[0], 16)

@@ -10,8 +10,8 @@ from firmware.sip.sdp import Description, parse_sdp
 
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _MAX_PARTS = 16
-_SIGNAL = re.compile(rb"(?im)^\s*signal\s*=\s*([0-9*#A-Da-d])\s*$")
-_DURATION = re.compile(rb"(?im)^\s*duration\s*=\s*([0-9]{1,5})\s*$")
+_SIGNAL = re.compile(rb"(?im)^[ \t]*signal[ \t]*=[ \t]*([0-9*#A-Da-d])[ \t]*\r?$")
+_DURATION = re.compile(rb"(?im)^[ \t]*duration[ \t]*=[ \t]*([0-9]{1,5})[ \t]*\r?$")
 _DIGIT = re.compile(rb"\s*([0-9*#A-Da-d])\s*\Z")
 
 

@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 RFC 3261 section 12. A `Dialog` is a plain struct that can be stored and continued by another process: it holds no
 transaction and no timer. Where a request goes: the flow of the peer when its signalling is symmetric (rport, or a
-connection), else the first route or the remote target, when that is an address literal.
+connection), else the first route or the remote target, when that is an address literal which can be the peer's own: one of
+another scope (a private address told by a peer out in the public network, or the other way round) is what a router hides.
 Invariants: local CSeq numbers only grow; a lower remote CSeq is refused with 500; route set and tags never change.
 """
 
@@ -14,7 +15,10 @@ import msgspec
 
 from firmware.sip.errors import SyntaxProblem
 from firmware.sip.flow import Address, Flow
-from firmware.sip.message import Headers, Request, Response, Via
+from firmware.sip.headers import Headers
+from firmware.sip.message import Request, Response, Via
+from firmware.sip.networks import hidden
+from firmware.sip.service import service_of
 from firmware.sip.uri import NameAddr, Uri, parse_name_addr, parse_uri, unescape
 from firmware.sip.validate import Refusal
 
@@ -101,7 +105,9 @@ def next_hop(flow: Flow, symmetric: bool, first: str) -> Flow:
         return flow
     uri = parse_name_addr(first).uri
     address = literal_address(uri)
-    return flow if address is None or uri.transport != flow.transport else Flow(flow.transport, address, flow.local)
+    if address is None or uri.transport != flow.transport or hidden(address[0], flow.remote[0]):
+        return flow
+    return Flow(flow.transport, address, flow.local, flow.name)
 
 
 def literal_address(uri: Uri) -> Address | None:
@@ -109,7 +115,7 @@ def literal_address(uri: Uri) -> Address | None:
     host = uri.param("maddr") or uri.host
     if not (":" in host or (host.count(".") == 3 and host.replace(".", "").isdigit())):
         return None
-    return host, uri.port or (5061 if uri.scheme == "sips" else 5060)
+    return host, uri.port or uri.default_port
 
 
 def is_symmetric(request: Request, flow: Flow) -> bool:
@@ -154,8 +160,8 @@ def client_dialog(request: Request, response: Response, flow: Flow, symmetric: b
 
 
 def request_user(uri: str) -> str:
-    """The unescaped user part of a Request-URI, "" when it has none."""
+    """The unescaped user part of a Request-URI, or the service that it names; "" when it has neither."""
     try:
-        return unescape(parse_uri(uri).user)
+        return service_of(uri) or unescape(parse_uri(uri).user)
     except SyntaxProblem:
         return ""

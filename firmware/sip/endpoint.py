@@ -5,58 +5,69 @@ Theory of operation
 RFC 3261 sections 8, 10, 12 to 18, RFC 3581. `receive` takes bytes as they came from a transport, `send` takes a command,
 `events()` and `output()` are drained by the owner, `deadline()` says when `expire` is due. Streams are framed here; one
 framer per connection. Order for a request: frame, syntax (400, 416, 483, 505), retransmission, dialog, authentication
-(401, 407), support (405, 415, 420, 501), policy. Everything up to and including the challenge is answered without
-keeping state, so hostile traffic costs no memory; the To-tag of such answers is a keyed hash, equal for repeats.
+(401, 407), support (405, 415, 420, 501), policy. What is answered without state is in `answers.py`, calls are in `calls.py`.
 Invariants: malformed input raises nothing and changes no state; unknown users get what a wrong password gets; tables of
 transactions, sessions and connections are bounded, and a full one is answered 503.
 """
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import hmac
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
 from firmware.sip import events as ev
-from firmware.sip.auth import DigestServer, Outcome
-from firmware.sip.body import find_sdp
-from firmware.sip.dialog import Dialog, DialogKey, is_symmetric, next_hop, request_user, server_dialog
+from firmware.sip.answers import Answers
+from firmware.sip.auth import DigestServer, Guard
+from firmware.sip.calls import Calls
 from firmware.sip.errors import SyntaxProblem, Unframeable
-from firmware.sip.flow import Address, Flow, Outgoing
+from firmware.sip.flow import FRAMED, Address, Flow, Outgoing
+from firmware.sip.keep_alive import KeepAlive, stun_answer
 from firmware.sip.message import Message, Request, Response, respond
+from firmware.sip.pace import Pace
 from firmware.sip.parse import Broken, Ping, StreamFramer, parse_datagram
+from firmware.sip.refer import Referrals
 from firmware.sip.registrar import Binding, Registrar
-from firmware.sip.session import Phase, Session, SessionState
-from firmware.sip.trace import TraceLine, Traces
-from firmware.sip.transaction import Delivered, Ended, Timers, TransactionLayer
-from firmware.sip.uri import parse_name_addr
-from firmware.sip.validate import ACCEPT, ALLOW, Refusal, check_support, check_syntax, usable_response
+from firmware.sip.sdp import Description
+from firmware.sip.session_state import Phase
+from firmware.sip.settings import Settings
+from firmware.sip.subscriptions import ALLOW_EVENTS, Subscription, Subscriptions
+from firmware.sip.trace import TraceLine
+from firmware.sip.transaction import Delivered, Ended, TransactionLayer
+from firmware.sip.trunk_client import TrunkClient, TrunkClients
+from firmware.sip.uri import parse_uri
+from firmware.sip.validate import (
+    ACCEPT,
+    ALLOW,
+    EXTENSIONS,
+    REFER_EXTENSIONS,
+    SUBSCRIBE_EXTENSIONS,
+    SUPPORTED,
+    Refusal,
+    check_support,
+    check_syntax,
+    usable_response,
+)
+
+RETRY_AFTER_S = 10
+REGISTER_EXTENSIONS = EXTENSIONS | {"path", "outbound"}      # RFC 3327, RFC 5626
+TRUNK = "trunk/"                          # accounts of trunks: their name behind it
+PING, PONG = b"\r\n\r\n", b"\r\n"      # RFC 5626 section 3.5.1
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Behaviour and limits of an endpoint."""
+class Timed(Protocol):
+    """What has timers."""
 
-    realm: str = "branchpbx"
-    server_name: str = "BranchPBX"
-    registration_min_s: int = 60
-    registration_max_s: int = 3600
-    unregister_on_loss: bool = True
-    max_transactions: int = 20_000
-    max_sessions: int = 512
-    max_offered_per_source: int = 64
-    max_connections: int = 1024
-    timers: Timers = Timers()
+    def deadline(self) -> int | None: ...
 
 
 class Endpoint:
     """`token(n)` gives n random hexadecimal digits. `secrets` maps account to password.
 
     `identify(request, flow)` may name the account of a caller that is known otherwise than by digest (its address, its
-    certificate); "" leaves it to digest.
+    certificate); "" leaves it to digest. `guard` keeps hostile sources off.
     """
 
     def __init__(
@@ -65,57 +76,72 @@ class Endpoint:
         secrets: Mapping[str, str],
         token: Callable[[int], str],
         identify: Callable[[Request, Flow], str] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.settings = settings
-        self.server_name = settings.server_name
+        self._guard = guard
         self.token = token
         self._identify = identify
         self.transactions = TransactionLayer(settings.timers, limit=settings.max_transactions)
-        self.transactions.trace = self._trace_out
         self.registrar = Registrar(settings.registration_min_s, settings.registration_max_s)
-        self._tag_key = bytes.fromhex(token(32))
-        self.digest = DigestServer(settings.realm, secrets, bytes.fromhex(token(64)))
+        self.keep_alive = KeepAlive(self.registrar, self.transactions, token, settings.keep_alive_s * 1000)
+        tag_key = bytes.fromhex(token(32))
+        self.digest = DigestServer(settings.realm, secrets, bytes.fromhex(token(64)), guard=guard)
+        self.counters: Counter[str] = Counter()
         self._accounts = frozenset(secrets)
         self._events: list[ev.Event] = []
-        self._sessions: dict[str, Session] = {}
-        self._dialogs: dict[DialogKey, Session] = {}
-        self._offered: dict[tuple[str, str, int], Session] = {}      # merged requests (section 8.2.2.2)
-        self._per_source: Counter[str] = Counter()
         self._framers: dict[tuple[str, Address], StreamFramer] = {}
-        self._timers: list[tuple[int, int, str]] = []
-        self._order = 0
         self._now = 0
-        self._traces = Traces(self._sessions)
-        self.counters: Counter[str] = Counter()
+        self._answers = Answers(self.digest, tag_key, self._put, self.emit, self.counters)
+        self.calls = Calls(settings, self.transactions, self._answers, token, self.emit, self.connected, self.counters)
+        self._pace = Pace(settings.subscribes_s, settings.subscribes_burst)
+        self.subscriptions = Subscriptions(self.transactions, token, self.connected, self._locate)
+        self.referrals = Referrals(self.transactions, self.subscriptions, token, self.emit, self.calls.owner, self.calls.standing)
+        self.calls.refer = self.referrals.receive
+        self.calls.others = self._notified
+        self.trunks = TrunkClients(self.transactions, token, self._carrier, settings.server_name)
+        self.trunks.keep_alive_ms = settings.keep_alive_s * 1000
+        self.calls.proof = self._prove
+        self._timed: tuple[Timed, ...] = (
+            self.transactions, self.registrar, self.calls, self.subscriptions, self.referrals, self.trunks, self.keep_alive,
+        )  # fmt: skip
 
     # --- the six methods ----------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, source: Address, transport: str, now: int, local: Address) -> None:
         """Take a datagram, or bytes of a connection, that arrived at `local` from `source`."""
-        self._now = now
-        if transport == "udp":
+        self._at(now)
+        if self._guard is not None and not self._guard.admit(source[0], now) and not self._urgent(data, Flow(transport, source, local)):
+            self.counters["blocked"] += 1
+            if transport != "udp":
+                self._close(Flow(transport, source, local))
+            return
+        if transport in FRAMED:
             try:
                 message = parse_datagram(data)
             except Unframeable:
-                self.counters["unframeable"] += 1
+                seen = stun_answer(data, source) if transport == "udp" else None
+                if seen is None:
+                    self.counters["unframeable"] += 1
+                else:
+                    self._put(Outgoing(transport, source, seen, local))
                 return
             if message is not None:
                 self._message(message, Flow(transport, source, local), data)
+            elif transport != "udp" and data == PING:
+                self._put(Outgoing(transport, source, PONG, local))
         else:
             self._stream(data, Flow(transport, source, local))
-        self._settle()
+        self.calls.settle()
 
     def send(self, command: ev.Command, now: int) -> None:
         """Execute a command; one for an ended or unknown call does nothing (PlaceCall aside)."""
-        self._now = now
-        if isinstance(command, ev.PlaceCall):
-            self._place(command)
+        self._at(now)
+        if isinstance(command, ev.ReportReferral):
+            self.referrals.report(command.referral, command.status)
         else:
-            session = self._sessions.get(command.call)
-            if session is not None:
-                self._command(session, command)
-                self._schedule(session)
-        self._settle()
+            self.calls.command(command)
+        self.calls.settle()
 
     def events(self) -> list[ev.Event]:
         """Drain events, oldest first."""
@@ -129,36 +155,47 @@ class Endpoint:
 
     def deadline(self) -> int | None:
         """Engine ms at which `expire` is due, None for never."""
-        candidates = [self.transactions.deadline(), self.registrar.deadline(), self._timers[0][0] if self._timers else None]
-        return min((at for at in candidates if at is not None), default=None)
+        soonest: int | None = None
+        for part in self._timed:         # asked after every message
+            at = part.deadline()
+            if at is not None and (soonest is None or at < soonest):
+                soonest = at
+        return soonest
 
     def expire(self, now: int) -> None:
         """Run all timers that are due."""
-        self._now = now
+        self._at(now)
         self.transactions.expire(now)
-        while self._timers and self._timers[0][0] <= now:
-            _, _, call = heapq.heappop(self._timers)
-            session = self._sessions.get(call)
-            if session is not None:
-                due = session.deadline()
-                if due is not None and due <= now:
-                    session.expire(now)
-                self._schedule(session)
+        self.calls.expire()
+        self.subscriptions.expire()
+        self.referrals.expire()
+        self.trunks.expire()
+        self.keep_alive.expire(now)
         for user, _ in self.registrar.expire(now):
             self.emit(ev.Unregistered(now, user, len(self.registrar.bindings(user, now)), "expired"))
-        self._settle()
+        self.calls.settle()
+
+    def watch(self, package: str, now: int) -> None:
+        """Something that is watched by this package may have changed: tell those for whom it has."""
+        self._at(now)
+        self.subscriptions.refresh(package)
+        self.calls.settle()
+
+    def _at(self, now: int) -> None:
+        self._now = self.calls.now = self.subscriptions.now = self.referrals.now = self.trunks.now = now
 
     # --- transports ---------------------------------------------------------------------------------------------------
 
     def connection_lost(self, transport: str, remote: Address, now: int) -> None:
         """A stream connection ended or could not be made."""
-        self._now = now
+        self._at(now)
         self._framers.pop((transport, remote), None)
         self.transactions.transport_error(transport, remote, now)
+        self.trunks.connection_lost(transport, remote)
         if self.settings.unregister_on_loss:
             for user, _ in self.registrar.connection_lost(transport, remote):
                 self.emit(ev.Unregistered(now, user, len(self.registrar.bindings(user, now)), "connection"))
-        self._settle()
+        self.calls.settle()
 
     def connection_made(self, transport: str, remote: Address) -> None:
         """A stream connection that the transport opened or accepted."""
@@ -177,20 +214,35 @@ class Endpoint:
             framer = self._framers[key] = StreamFramer()
         for item in framer.feed(data):
             if isinstance(item, Ping):
-                self._write(b"\r\n", flow)
+                self._put(Outgoing(flow.transport, flow.remote, b"\r\n", flow.local))
             elif isinstance(item, Broken):
                 self.counters["broken-streams"] += 1
                 if item.message is not None and item.message.method != "ACK":
-                    self._refuse(item.message, Refusal(item.status, f"Bad Request ({item.reason})" if item.status == 400 else ""), flow)
+                    reason = f"Bad Request ({item.reason})" if item.status == 400 else ""
+                    self._answers.refuse(item.message, Refusal(item.status, reason), flow)
                 self._close(flow)
             else:
                 self._message(item, flow, b"")
 
-    def _write(self, data: bytes, flow: Flow) -> None:
-        self.transactions.output.append(Outgoing(flow.transport, flow.remote, data, flow.local))
+    def _urgent(self, data: bytes, flow: Flow) -> bool:
+        """True for an emergency call of a source that is kept off; what belongs to the call is let through from then on."""
+        source, now = flow.remote[0], self._now
+        if self._guard is None or self._identify is None or not data.startswith(b"INVITE ") or not self._guard.peek(source, now):
+            return False
+        try:
+            message = parse_datagram(data)
+        except Unframeable:
+            return False
+        if not isinstance(message, Request) or check_syntax(message) is not None or not self._identify(message, flow):
+            return False
+        self._guard.spare(source, now)
+        return True
+
+    def _put(self, outgoing: Outgoing) -> None:
+        self.transactions.output.append(outgoing)
 
     def _close(self, flow: Flow) -> None:
-        self.transactions.output.append(Outgoing(flow.transport, flow.remote, b"", flow.local, close=True))
+        self._put(Outgoing(flow.transport, flow.remote, b"", flow.local, close=True))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -204,103 +256,136 @@ class Endpoint:
             # A defect in a header that only this path reads: refuse it like any other.
             self.counters["refused"] += 1
             if isinstance(message, Request) and message.method != "ACK":
-                self._refuse(message, Refusal(400, f"Bad Request ({problem.what})"), flow)
+                refusal = Refusal(400, f"Bad Request ({problem.what})")
+                begun = self.transactions.unanswered(message)
+                if begun is None:
+                    self._answers.refuse(message, refusal, flow)
+                else:
+                    answer = respond(message, refusal.status, to_tag=message.to.tag or self.token(12), reason=refusal.reason)
+                    self.transactions.respond(begun, answer, self._now)
 
     def _response(self, response: Response, flow: Flow, raw: bytes) -> None:
-        if not usable_response(response):
+        if not usable_response(response) or not self.calls.response(response, flow, raw):
             self.counters["stray-responses"] += 1
-            return
-        transaction = self.transactions.find_client(response)
-        if transaction is not None:
-            if isinstance(transaction.owner, Session):
-                self._trace(transaction.owner, "in", flow.remote, raw or response.render())
-            self.transactions.receive_response(transaction, response, self._now)
-            return
-        session = self._dialogs.get((response.call_id, response.from_.tag, response.to.tag))
-        if session is not None and response.cseq.method == "INVITE" and 200 <= response.status < 300:
-            session.repeated_ok(response, self._now)
-            return
-        self.counters["stray-responses"] += 1
 
     def _request(self, request: Request, flow: Flow, raw: bytes) -> None:
-        reply = self._reply_flow(request, flow)
+        reply = self._answers.reply_flow(request, flow)
         refusal = check_syntax(request)
         if refusal is not None:
             self.counters["refused"] += 1
             if request.method != "ACK":
-                self._refuse(request, refusal, reply)
+                self._answers.refuse(request, refusal, reply)
             return
         if self.transactions.absorb(request, self._now):
             return
         method = request.method
         if method == "CANCEL":
-            self._cancel(request, reply, flow, raw)
+            self.calls.cancel(request, reply, flow, raw)
             return
         tag = request.to.tag
-        if tag:
-            self._in_dialog(request, tag, reply, flow, raw)
+        if method == "SUBSCRIBE":
+            if self._pace.take(flow.remote, self._now):
+                self._subscribe(request, reply, flow)
+            else:
+                self.counters["hurried"] += 1
+        elif tag:
+            self.calls.in_dialog(request, tag, reply, flow, raw)
         elif method == "INVITE":
-            self._invite(request, reply, flow, raw)
+            user = self._identify(request, flow) if self._identify is not None else ""
+            if not user and self._crowded(request, reply, flow):
+                return
+            caller = user or self._answers.authenticate(request, reply, flow.remote[0], self._now)
+            if caller is not None:
+                self.calls.invite(request, caller, reply, flow, raw)
+        elif method == "ACK" or self._crowded(request, reply, flow):
+            return
         elif method == "REGISTER":
             self._register(request, reply, flow)
-        elif method != "ACK":
+        elif method == "REFER":
+            self._refer(request, reply, flow)
+        else:
             refusal = check_support(request)
             if refusal is None:
                 refusal = Refusal(481) if method != "OPTIONS" else None
             if refusal is not None:
-                self._refuse(request, refusal, reply)
+                self._answers.refuse(request, refusal, reply)
                 return
             self.emit(ev.OptionsPing(self._now, flow.remote[0]))
-            self._refuse(request, Refusal(200, headers=(("Allow", ALLOW), ("Accept", ACCEPT), ("Server", self.server_name))), reply)
+            headers = (("Allow", ALLOW), ("Accept", ACCEPT), ("Allow-Events", ALLOW_EVENTS), ("Supported", f"{SUPPORTED}, eventlist"),
+                       ("Server", self.settings.server_name))  # fmt: skip
+            self._answers.refuse(request, Refusal(200, headers=headers), reply)
 
-    def _reply_flow(self, request: Request, flow: Flow) -> Flow:
-        """Where answers go (section 18.2.2, RFC 3581); `received` and `rport` are written into the top Via."""
-        try:
-            via = request.via
-        except SyntaxProblem:
-            return flow
-        rport = via.param("rport") is not None
-        changes: dict[str, str] = {}
-        if rport:
-            changes["rport"] = str(flow.remote[1])
-        if rport or via.host != flow.remote[0]:
-            changes["received"] = flow.remote[0]
-        if changes:
-            request.set_top_via(via.with_params(**changes))
-        if flow.reliable or rport:
-            return flow
-        port = via.port or 5060
-        return flow if port == flow.remote[1] else Flow(flow.transport, (flow.remote[0], port), flow.local)
+    def _subscribe(self, request: Request, reply: Flow, flow: Flow) -> None:
+        """RFC 6665: within a dialog the tags prove who asks, outside of one the password does."""
+        if request.to.tag:
+            refusal = check_support(request, extensions=SUBSCRIBE_EXTENSIONS) or self.subscriptions.in_dialog(request, reply, flow)
+        else:
+            user = self._answers.authenticate(request, reply, flow.remote[0], self._now)
+            if user is None:
+                return
+            refusal = check_support(request, extensions=SUBSCRIBE_EXTENSIONS) or self.subscriptions.subscribe(request, user, reply, flow)
+        if refusal is not None:
+            self._answers.refuse(request, refusal, reply)
 
-    def _refuse(self, request: Request, refusal: Refusal, flow: Flow) -> None:
-        """Answer without keeping state."""
-        seed = "|".join((request.headers.get("via"), request.call_id, request.headers.get("cseq"), request.headers.get("from")))
-        tag = hmac.new(self._tag_key, seed.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:16]
-        response = respond(request, refusal.status, to_tag=tag, reason=refusal.reason, headers=refusal.headers)
-        self._write(response.render(), flow)
+    def _refer(self, request: Request, reply: Flow, flow: Flow) -> None:
+        """Outside of a call the password proves who asks, and nothing else does; a carrier has nothing to refer."""
+        trunk = self._identify is not None and self._identify(request, flow).startswith(TRUNK)
+        account = "" if trunk else self._answers.authenticate(request, reply, flow.remote[0], self._now)
+        if account is None:
+            return
+        refusal = check_support(request, extensions=REFER_EXTENSIONS) or self.referrals.outside(request, account, reply, flow)
+        if refusal is not None:
+            self._answers.refuse(request, refusal, reply)
 
-    def _authenticate(self, request: Request, reply: Flow, source: str) -> str | None:
-        """The account that sent a request, or None after it was challenged."""
-        outcome, user = self.digest.check(request, source, self._now)
-        if outcome is Outcome.RIGHT:
-            return user
-        if outcome is Outcome.WRONG:
-            self.counters["authentication-failures"] += 1
-            self.emit(ev.AuthenticationFailed(self._now, request.method, source))
-        status, name = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
-        agent = request.headers.get("user-agent")
-        challenges = self.digest.challenges(source, self._now, stale=outcome is Outcome.STALE, agent=agent)
-        self._refuse(request, Refusal(status, headers=tuple((name, value) for value in challenges)), reply)
-        return None
+    def _notified(self, event: Delivered | Ended) -> None:
+        """What became of a NOTIFY."""
+        owner = event.transaction.owner
+        if isinstance(owner, TrunkClient):
+            if isinstance(event, Delivered):
+                owner.response(event.transaction, event.response)
+            else:
+                owner.unanswered(event.transaction, event.why)
+            return
+        if not isinstance(owner, Subscription):
+            return
+        if isinstance(event, Delivered):
+            self.subscriptions.receive_response(event.transaction, event.response)
+        else:
+            self.subscriptions.transaction_ended(event.transaction)
+
+    def _carrier(self, flow: Flow | None) -> None:
+        """A carrier answered us over this flow: it is no stranger."""
+        if flow is not None and self._guard is not None:
+            self._guard.proved(flow.remote[0], "", self._now)
+
+    def _prove(self, account: str, request: Request, response: Response, tried: int) -> tuple[tuple[str, str], ...]:
+        client = self.trunks.trunks.get(account.removeprefix(TRUNK)) if account.startswith(TRUNK) else None
+        return client.digest.answer(request, response, tried) if client is not None else ()
+
+    def _locate(self, account: str, target: str) -> Flow | None:
+        """The flow over which an account is registered with the contact `target`, or with its only one."""
+        bindings = [one for one in self.registrar.bindings(account, self._now) if self.connected(one.flow)]
+        wanted = parse_uri(target).hostport
+        same = [one for one in bindings if parse_uri(one.uri).hostport == wanted]
+        found = same or (bindings if len(bindings) == 1 else [])
+        return found[0].flow if found else None
+
+    def _crowded(self, request: Request, reply: Flow, flow: Flow) -> bool:
+        """Answer a new request of an unknown source with 503 while too many of them ask (RFC 3261 section 21.5.4)."""
+        if self._guard is None or not self._guard.crowded(flow.remote[0], self._now):
+            return False
+        self.counters["crowded"] += 1
+        self._answers.refuse(request, Refusal(503, headers=(("Retry-After", str(RETRY_AFTER_S)),)), reply)
+        return True
 
     def _register(self, request: Request, reply: Flow, flow: Flow) -> None:
-        user = self._authenticate(request, reply, flow.remote[0])
+        user = self._answers.authenticate(request, reply, flow.remote[0], self._now)
         if user is None:
             return
         if not self.transactions.room:
-            self._refuse(request, Refusal(503, headers=(("Retry-After", "10"),)), reply)
+            self._answers.refuse(request, Refusal(503, headers=(("Retry-After", "10"),)), reply)
             return
-        result = check_support(request) or self._registered_user(request, user)
+        result = check_support(request, extensions=REGISTER_EXTENSIONS) or self._registered_user(request, user)
         if result is None:
             applied = self.registrar.register(user, request, flow, self._now)
             if isinstance(applied, Refusal):
@@ -308,10 +393,12 @@ class Endpoint:
             else:
                 if applied.added:
                     self.emit(ev.Registered(self._now, user, applied.added))
-                    self._reattach(user, flow)
+                    self.calls.reattach(user, flow)
+                    self.subscriptions.reattach(user)
                 if applied.removed and not applied.added:
                     self.emit(ev.Unregistered(self._now, user, len(self.registrar.bindings(user, self._now)), "request"))
-                result = Refusal(200, headers=(*applied.headers, ("Server", self.server_name)))
+                self.keep_alive.watch(user, applied.added, self._now)
+                result = Refusal(200, headers=(*applied.headers, ("Supported", "path, outbound"), ("Server", self.settings.server_name)))
         transaction = self.transactions.accept(request, reply, None)
         answer = respond(request, result.status, to_tag=self.token(12), reason=result.reason, headers=result.headers)
         self.transactions.respond(transaction, answer, self._now)
@@ -324,191 +411,24 @@ class Endpoint:
             return Refusal(404)
         return None if uri.user_text == user else Refusal(403)
 
-    def _reattach(self, user: str, flow: Flow) -> None:
-        """Calls of a phone whose connection is gone continue on the one it registered over."""
-        if not flow.reliable:
-            return
-        for session in self._sessions.values():
-            dialog = session.state.dialog
-            if session.state.account == user and dialog is not None and dialog.flow.reliable and not self.connected(dialog.flow):
-                dialog.flow = flow
-
-    # --- calls --------------------------------------------------------------------------------------------------------
-
-    def _invite(self, request: Request, reply: Flow, flow: Flow, raw: bytes) -> None:
-        source = flow.remote[0]
-        user = (self._identify(request, flow) if self._identify is not None else "") or self._authenticate(request, reply, source)
-        if user is None:
-            return
-        merged = (request.call_id, request.from_.tag, request.cseq.number)
-        refusal = check_support(request)
-        if refusal is None and merged in self._offered:
-            refusal = Refusal(482)
-        full = not self.transactions.room or len(self._sessions) >= self.settings.max_sessions
-        if refusal is None and (full or self._per_source[source] >= self.settings.max_offered_per_source):
-            refusal = Refusal(503, headers=(("Retry-After", "5"),))
-        offer = None
-        if refusal is None:
-            try:
-                offer = find_sdp(request)
-            except SyntaxProblem as problem:
-                refusal = Refusal(400, f"Bad Request ({problem.what})")
-        if refusal is not None:
-            self._refuse(request, refusal, reply)
-            return
-        tag = self.token(16)
-        state = SessionState(
-            call=self.token(16), outgoing=False, phase=Phase.OFFERED, flow=flow, account=user, invite=request.render(), local_tag=tag,
-            symmetric=is_symmetric(request, flow), late=offer is None,
-        )  # fmt: skip
-        session = self._open(state)
-        self._offered[merged] = session
-        self._per_source[source] += 1
-        self._trace(session, "in", flow.remote, raw or request.render())
-        transaction = self.transactions.accept(request, reply, session)
-        session.begin_incoming(request, transaction, server_dialog(request, tag, flow), self._now)
-        self.emit(ev.IncomingCall(self._now, state.call, user, request_user(request.uri), request.from_.display, offer, flow))
-
-    def _cancel(self, request: Request, reply: Flow, flow: Flow, raw: bytes) -> None:
-        found = self.transactions.find_invite(request)
-        if found is None:
-            self._refuse(request, Refusal(481), reply)
-            return
-        session = found.owner if isinstance(found.owner, Session) else None
-        transaction = self.transactions.accept(request, reply, session)
-        tag = session.state.local_tag if session is not None else self.token(12)
-        self.transactions.respond(transaction, respond(request, 200, to_tag=tag), self._now)
-        if session is not None:
-            self._trace(session, "in", flow.remote, raw or request.render())
-            session.cancelled(request.headers.get("reason"), self._now)
-
-    def _in_dialog(self, request: Request, tag: str, reply: Flow, flow: Flow, raw: bytes) -> None:
-        session = self._dialogs.get((request.call_id, tag, request.from_.tag))
-        if session is not None:
-            self._trace(session, "in", flow.remote, raw or request.render())
-        if request.method == "ACK":
-            if session is not None:
-                session.receive_ack(request, self._now)
-                self._schedule(session)
-            return
-        refusal: Refusal | None = Refusal(481)
-        if session is not None:
-            refusal = check_support(request)
-            if refusal is None and not self.transactions.room:
-                refusal = Refusal(503, headers=(("Retry-After", "5"),))
-            if refusal is None and request.method == "REGISTER":
-                refusal = Refusal(405, headers=(("Allow", ALLOW),))
-            if refusal is None:
-                refusal = session.receive_request(request, reply, flow, self._now)
-            self._schedule(session)
-        if refusal is not None:
-            self._refuse(request, refusal, reply)
-
-    def _place(self, command: ev.PlaceCall) -> None:
-        if len(self._sessions) >= self.settings.max_sessions or not self.transactions.room:
-            self.emit(ev.CallEnded(self._now, command.call, "final", 503, False, "too many calls"))
-            return
-        if not self.connected(command.flow):
-            # The connection it registered over is gone: a phone that listens on its Contact is reached by a new one (RFC 3261, 18.1.1).
-            first = command.route_set[0] if command.route_set else f"<{command.uri}>"
-            command = msgspec.structs.replace(command, flow=next_hop(command.flow, False, first))
-        state = SessionState(
-            call=command.call, outgoing=True, phase=Phase.CALLING, flow=command.flow, account=command.account, local_tag=self.token(16),
-            symmetric=command.symmetric,
-        )  # fmt: skip
-        session = self._open(state)
-        session.place(command, self._now)
-
-    def _command(self, session: Session, command: ev.Command) -> None:
-        now = self._now
-        match command:
-            case ev.RingCall():
-                session.ring(now)
-            case ev.AnswerCall():
-                if session.phase is Phase.OFFERED:
-                    session.answer(command.description, now)
-                    self._answered(session)
-            case ev.RefuseCall():
-                session.refuse(command.status, command.reason, command.headers, now)
-            case ev.EndCall():
-                session.end(command.reason, now)
-            case ev.OfferAgain():
-                session.offer_again(command.description, now)
-            case ev.AnswerOffer():
-                session.answer_offer(command.description, now)
-            case ev.RefuseOffer():
-                session.refuse_offer(command.status, now)
-
-    def _open(self, state: SessionState) -> Session:
-        session = Session(self, state)
-        self._sessions[state.call] = session
-        self._traces.open(state.call)
-        return session
-
-    def _answered(self, session: Session) -> None:
-        """The session has its final answer: it no longer counts as offered."""
-        for key, other in self._offered.items():
-            if other is session:
-                del self._offered[key]
-                source = session.state.flow.remote[0]
-                self._per_source[source] -= 1
-                if self._per_source[source] <= 0:
-                    del self._per_source[source]
-                return
-
-    # --- what sessions use (session.Host) -----------------------------------------------------------------------------
-
     def emit(self, event: ev.Event) -> None:
+        """Tell the owner of the endpoint."""
         self._events.append(event)
-
-    def transmit(self, session: Session, data: bytes, flow: Flow) -> None:
-        self._write(data, flow)
-        self._trace(session, "out", flow.remote, data)
-
-    def bind_dialog(self, session: Session, dialog: Dialog) -> None:
-        self._dialogs[dialog.key] = session
-
-    def closed(self, session: Session) -> None:
-        self._answered(session)
-        self._sessions.pop(session.call, None)
-        dialog = session.state.dialog
-        if dialog is not None:
-            self._dialogs.pop(dialog.key, None)
 
     # --- adoption -----------------------------------------------------------------------------------------------------
 
     def snapshot(self, call: str) -> bytes:
         """A session in a form that `adopt` of another process takes; b"" for an unknown or ended call."""
-        session = self._sessions.get(call)
-        if session is None or session.phase in (Phase.ENDING, Phase.ENDED):
-            return b""
-        return msgspec.msgpack.encode(session.state)
+        return self.calls.snapshot(call)
 
     def adopt(self, call: str, data: bytes, now: int) -> Phase | None:
         """Go on with a session of an earlier process; its phase, or None when the data cannot be used."""
-        self._now = now
-        try:
-            state = msgspec.msgpack.decode(data, type=SessionState)
-            request = parse_datagram(state.invite) if state.invite else None
-        except (msgspec.MsgspecError, Unframeable):
-            return None
-        if state.call != call or call in self._sessions:
-            return None
-        session = self._open(state)
-        if state.dialog is not None:
-            self.bind_dialog(session, state.dialog)
-        if isinstance(request, Request):
-            if state.outgoing:
-                session.invite = request
-                session.inviting = self.transactions.resume_client(request, state.flow, session)
-            else:
-                session.request = request
-                session.transaction = self.transactions.accept(request, self._reply_flow(request, state.flow), session)
-                self._offered[(request.call_id, request.from_.tag, request.cseq.number)] = session
-                self._per_source[state.flow.remote[0]] += 1
-        self._schedule(session)
-        self._settle()
-        return state.phase
+        self._at(now)
+        return self.calls.adopt(call, data)
+
+    def describe(self, call: str, description: Description) -> None:
+        """What a refresh of an adopted call offers; one whose description had keys has none until then."""
+        self.calls.describe(call, description)
 
     def registrations(self) -> bytes:
         """All bindings, for `restore_registrations` of another process."""
@@ -521,11 +441,21 @@ class Endpoint:
         except msgspec.MsgspecError:
             return
         self.registrar.restore({user: bindings for user, bindings in accounts.items() if user in self._accounts}, now)
+        for user in self.registrar.users():
+            self.keep_alive.watch(user, self.registrar.bindings(user, now), now)
+
+    def restore_watchers(self, data: bytes, shift_ms: int, now: int) -> None:
+        """Go on with the subscriptions of an earlier process, whose clock was `shift_ms` behind ours."""
+        self._at(now)
+        self.subscriptions.restore(data, self._accounts, shift_ms)
+        self.calls.settle()
 
     def set_secrets(self, secrets: Mapping[str, str], now: int) -> None:
         """Replace the accounts; bindings of removed ones are dropped."""
+        self._at(now)
         self.digest.set_secrets(secrets)
         for user in self._accounts - set(secrets):
+            self.subscriptions.close(user)
             if self.registrar.forget(user):
                 self.emit(ev.Unregistered(now, user, 0, "removed"))
         self._accounts = frozenset(secrets)
@@ -534,48 +464,12 @@ class Endpoint:
 
     def trace(self, call: str) -> list[TraceLine]:
         """The last messages of a call, also shortly after its end."""
-        return self._traces.lines(call)
+        return self.calls.trace(call)
 
     def statistics(self) -> dict[str, int]:
         """Sizes of the tables and counts of what was refused."""
         return {
-            "sessions": len(self._sessions), "dialogs": len(self._dialogs), "transactions": len(self.transactions),
-            "connections": len(self._framers), "registered": len(self.registrar.users()), **self.counters,
+            **self.calls.statistics(), "transactions": len(self.transactions), "connections": len(self._framers),
+            "registered": len(self.registrar.users()),
+            "subscriptions": len(self.subscriptions), "referrals": len(self.referrals), **self.counters,
         }  # fmt: skip
-
-    def _trace(self, session: Session, direction: str, peer: Address, data: bytes) -> None:
-        self._traces.add(session.call, self._now, direction, peer, data)
-
-    def _trace_out(self, owner: object, peer: Address, data: bytes) -> None:
-        if isinstance(owner, Session):
-            self._trace(owner, "out", peer, data)
-
-    # --- inner --------------------------------------------------------------------------------------------------------
-
-    def _schedule(self, session: Session) -> None:
-        due = session.deadline()
-        if due is not None:
-            self._order += 1
-            heapq.heappush(self._timers, (due, self._order, session.call))
-
-    def _settle(self) -> None:
-        """Give what the transactions found out to the sessions."""
-        pending = self.transactions.events
-        while pending:
-            event = pending.pop(0)
-            owner = event.transaction.owner
-            if not isinstance(owner, Session):
-                continue
-            try:
-                if isinstance(event, Delivered):
-                    owner.receive_response(event.transaction, event.response, self._now)
-                elif isinstance(event, Ended):
-                    owner.transaction_ended(event.transaction, event.why, self._now)
-            except SyntaxProblem:
-                self.counters["refused"] += 1
-            self._schedule(owner)
-
-
-def next_contact(binding: Binding) -> tuple[str, tuple[str, ...]]:
-    """Request-URI and route set that reach a binding (Path of RFC 3327 becomes the route set)."""
-    return binding.uri, tuple(parse_name_addr(value).render() for value in binding.path)

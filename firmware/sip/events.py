@@ -6,6 +6,7 @@ import msgspec
 
 from firmware.sip.flow import Flow
 from firmware.sip.registrar import Binding
+from firmware.sip.replaces import Replaces
 from firmware.sip.sdp import Description
 
 
@@ -16,7 +17,10 @@ class Event(msgspec.Struct, frozen=True, tag=True):
 
 
 class IncomingCall(Event, frozen=True):
-    """An authenticated INVITE. `account` is who calls, `called` the user part that was dialled, `offer` None when late."""
+    """An authenticated INVITE. `account` is who calls, `called` the user part that was dialled, `offer` None when late.
+
+    `replaces` names the dialog whose place it wants to take (RFC 3891), `replaced` our call of that dialog, "" where none of ours is meant.
+    """
 
     call: str
     account: str
@@ -24,6 +28,8 @@ class IncomingCall(Event, frozen=True):
     display: str
     offer: Description | None
     flow: Flow
+    replaces: Replaces | None = None
+    replaced: str = ""
 
 
 class CallRinging(Event, frozen=True):
@@ -40,7 +46,7 @@ class CallProgress(Event, frozen=True):
 
 
 class CallAnswered(Event, frozen=True):
-    """A call we placed was answered. `answer` is None when the 200 carried none (183 did)."""
+    """A call we placed was answered. `answer` is that of the 200, else of an earlier 18x of the same fork; None without any."""
 
     call: str
     answer: Description | None
@@ -56,8 +62,9 @@ class CallConfirmed(Event, frozen=True):
 class CallEnded(Event, frozen=True):
     """The last event of a call. `status` is the final code (0: BYE after an answer), `by_far` false when we ended it.
 
-    `how`: "bye", "cancel", "final", "timeout" (no answer from the network), "no-ack", "gone" (481/408 within the dialog),
-    "command".
+    `how`: "bye", "cancel", "final", "timeout" (no answer from the network), "no-ack" (of a 2xx: 408, of a
+    reliable 18x: 504), "gone" (481/408 within the dialog, or the session interval is over), "command".
+    `forward`: the number that a 301 or 302 names instead.
     """
 
     call: str
@@ -65,20 +72,31 @@ class CallEnded(Event, frozen=True):
     status: int
     by_far: bool
     reason: str = ""
+    forward: str = ""
 
 
 class Reoffered(Event, frozen=True):
-    """The peer sent a re-INVITE; answer with `AnswerOffer` or `RefuseOffer`. `offer` None: we are to make one."""
+    """The peer sent a re-INVITE, or an UPDATE with an offer; answer by `AnswerOffer` or `RefuseOffer`. `offer` None: we are to make one."""
 
     call: str
     offer: Description | None
 
 
 class OfferAnswered(Event, frozen=True):
-    """The peer answered our re-INVITE (or, with late offer, the offer in our answer to its re-INVITE)."""
+    """The peer answered our re-INVITE, also one that only refreshes (or, with late offer, the offer in our answer to its own)."""
 
     call: str
     answer: Description | None
+
+
+class WayFailed(Event, frozen=True):
+    """The INVITE of a call found nobody over this flow; the next one is tried, or the call ends. `why`: "failed" (the transport),
+    "timed-out", "refused" (503, with the seconds of its Retry-After)."""
+
+    call: str
+    flow: Flow
+    why: str
+    retry_after_s: int
 
 
 class OfferRefused(Event, frozen=True):
@@ -94,6 +112,34 @@ class InfoDigit(Event, frozen=True):
     call: str
     digit: str
     duration_ms: int
+
+
+class InfoRefused(Event, frozen=True):
+    """The peer takes no keys by INFO; these were not sent."""
+
+    call: str
+    digits: str
+
+
+class Referred(Event, frozen=True):
+    """The peer of a call asks us to connect its far party with `number`, or with the far party of our call `replaces` (RFC 3515, 3891).
+
+    It was answered 202; `ReportReferral` tells it the outcome. `by` is who it says it is (Referred-By), for the record only.
+    """
+
+    call: str
+    referral: str
+    number: str
+    replaces: str = ""
+    by: str = ""
+
+
+class ReferEnded(Event, frozen=True):
+    """What a `ReferPeer` has come to: a final status; `tried`: the peer had accepted it. The calls are as they were."""
+
+    call: str
+    status: int
+    tried: bool = False
 
 
 class Registered(Event, frozen=True):
@@ -134,7 +180,13 @@ class Command(msgspec.Struct, frozen=True, tag=True):
 
 
 class PlaceCall(Command, frozen=True):
-    """Call `uri` over `flow` as `caller` (number, display name); `headers` are added to the INVITE."""
+    """Call `uri` over `flow` as `caller` (number, display name); `headers` are added to the INVITE.
+
+    `from_uri` stands in From instead of `number` at our address, `contact_user` in our Contact (which otherwise names the
+    account); `plain`: 100rel is not offered, `timers`: session timers are. `further` are flows to be tried in turn where
+    `flow` fails (RFC 3263 section 4.3), each after `patience_ms` without any answer (0: timer B). An offer that is not acceptable
+    (488, 606) is followed by what `Calls.another` gives.
+    """
 
     uri: str
     flow: Flow
@@ -145,10 +197,19 @@ class PlaceCall(Command, frozen=True):
     symmetric: bool = True
     route_set: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    further: tuple[Flow, ...] = ()
+    further_uris: tuple[str, ...] = ()   # what is asked for there, where that is not `uri`
+    patience_ms: int = 0
+    from_uri: str = ""
+    contact_user: str = ""
+    plain: bool = False
+    timers: bool = True
 
 
 class RingCall(Command, frozen=True):
-    """Answer an incoming call 180."""
+    """Answer an incoming call 180; with `description`, our answer to its offer, 183: it hears what we send from now on."""
+
+    description: Description | None = None
 
 
 class AnswerCall(Command, frozen=True):
@@ -187,3 +248,37 @@ class RefuseOffer(Command, frozen=True):
     """Refuse the re-INVITE of the peer; the call goes on."""
 
     status: int = 488
+
+
+class SendInfo(Command, frozen=True):
+    """Send keys in INFO, one after the other."""
+
+    digits: str
+
+
+class CheckPeer(Command, frozen=True):
+    """Ask the peer of a confirmed call whether it is still there; one that is not ends the call ("gone")."""
+
+
+class Identify(Command, frozen=True):
+    """Tell the peer of an answered call with whom it speaks now: headers for our UPDATEs and re-INVITEs, sent at once."""
+
+    headers: tuple[tuple[str, str], ...]
+
+
+class ReferPeer(Command, frozen=True):
+    """Ask the peer to connect its far end with that of our call `other` (REFER with Replaces), or with `uri` where that is empty.
+
+    `ReferEnded` tells the outcome, at the latest after `patience_ms`.
+    """
+
+    other: str = ""
+    uri: str = ""
+    patience_ms: int = 40_000
+
+
+class ReportReferral(Command, frozen=True):
+    """What a `Referred` has come to: a final status, or a provisional one. `call` may be over."""
+
+    referral: str
+    status: int

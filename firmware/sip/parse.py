@@ -16,18 +16,22 @@ import re
 
 import msgspec
 
+from firmware.sip import scan
+from firmware.sip.envelope import datagram
 from firmware.sip.errors import Unframeable
-from firmware.sip.message import Headers, Message, Request, Response, canonical
+from firmware.sip.headers import Headers, canonical
+from firmware.sip.message import Message, Request, Response
+from firmware.sip.names import CANONICAL
 
 MAX_HEADER = 64 * 1024
 MAX_BODY = 256 * 1024
 MAX_HEADER_LINES = 256
+MAX_QUOTED = 256                         # characters kept of a request line that is none
 
 _REQUEST_LINE = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) (\S+) SIP/([0-9]+\.[0-9]+)\Z")
-_LOOSE_REQUEST = re.compile(r"\s*([A-Za-z0-9\-.!%*_+`'~]+)\s+(.*\S)\s+SIP/([0-9]+\.[0-9]+)\s*\Z")
+_VERSION = re.compile(r"SIP/([0-9]+\.[0-9]+)\Z")
 _STATUS_LINE = re.compile(r"SIP/([0-9]+\.[0-9]+) ([0-9]+)(?: (.*))?\Z", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
-_LENGTH = re.compile(r"[0-9]{1,9}\Z")
 
 
 class Ping(msgspec.Struct, frozen=True):
@@ -44,6 +48,16 @@ class Broken(msgspec.Struct, frozen=True):
 
 def _parse_head(head: bytes) -> tuple[Message, list[str]]:
     """Start line and headers (without the empty line) to a message without body, and the list of its problems."""
+    usual = scan.head(head, CANONICAL, MAX_HEADER_LINES - 1)
+    if usual is None:
+        return _any_head(head)
+    (first, second), items = usual
+    headers = Headers()
+    headers.items = items
+    return Request(first, second, headers) if isinstance(first, str) else Response(first, second, headers), []
+
+
+def _any_head(head: bytes) -> tuple[Message, list[str]]:
     problems: list[str] = []
     text = head.decode("utf-8", "surrogateescape")
     lines = text.split("\r\n")
@@ -54,6 +68,7 @@ def _parse_head(head: bytes) -> tuple[Message, list[str]]:
         problems.append("too many headers")
         lines = lines[:MAX_HEADER_LINES]
     for line in lines[1:]:
+        name, colon, value = line.partition(":")
         if line[:1] in (" ", "\t"):
             if items:
                 key, name, value = items[-1]
@@ -61,7 +76,6 @@ def _parse_head(head: bytes) -> tuple[Message, list[str]]:
                 continue
             problems.append("continuation before the first header")
             continue
-        name, colon, value = line.partition(":")
         name = name.rstrip(" \t")
         if not colon or not _NAME.match(name):
             problems.append("header line")
@@ -77,12 +91,26 @@ def _parse_head(head: bytes) -> tuple[Message, list[str]]:
             raise Unframeable(f"status code of {len(status[2])} digits; it has three")
         return Response(int(status[2]), status[3] or "", headers, version=status[1]), problems
     match = _REQUEST_LINE.match(start)
-    if match is None:
-        match = _LOOSE_REQUEST.match(start)
-        if match is None:
-            raise Unframeable("no SIP start line")
-        problems.append("request line")
-    return Request(match[1], match[2], headers, version=match[3]), problems
+    if match is not None:
+        return Request(match[1], match[2], headers, version=match[3]), problems
+    problems.insert(0, "request line")
+    return _loose_request(start, headers), problems
+
+
+def _loose_request(start: str, headers: Headers) -> Request:
+    """What can be made of a malformed request line, so that its sender gets an answer. Raises Unframeable.
+
+    Split by hand, not by a pattern: a line of 60 kB of spaces must cost no more than its length.
+    """
+    words = start.split()
+    if words and _NAME.match(words[0]) and not words[0].upper().startswith("SIP/"):
+        version = _VERSION.match(words[-1])
+        if version is not None and len(words) >= 3:
+            uri = start.strip()[len(words[0]) : -len(words[-1])].strip()
+            return Request(words[0], uri, headers, version=version[1])
+        if "via" in headers:
+            return Request(words[0], " ".join(words[1:])[:MAX_QUOTED], headers)
+    raise Unframeable("no SIP start line")
 
 
 def _content_length(message: Message, problems: list[str]) -> int | None:
@@ -93,10 +121,11 @@ def _content_length(message: Message, problems: list[str]) -> int | None:
     if len(values) > 1:
         problems.append("repeated Content-Length")
         return -1
-    if not _LENGTH.match(values[0]):
+    text = values[0]
+    if not (text.isdigit() and text.isascii() and len(text) <= 9):
         problems.append("Content-Length")
         return -1
-    return int(values[0])
+    return int(text)
 
 
 def parse_datagram(data: bytes) -> Message | None:
@@ -104,6 +133,11 @@ def parse_datagram(data: bytes) -> Message | None:
 
     Raises Unframeable when no start line can be read or the header is over its cap.
     """
+    usual = datagram(data, CANONICAL, MAX_HEADER_LINES - 1, MAX_HEADER)
+    return usual if usual is not None else _any_datagram(data)
+
+
+def _any_datagram(data: bytes) -> Message | None:
     data = data.lstrip(b"\r\n")
     if not data.strip(b"\x00"):
         return None

@@ -3,7 +3,8 @@
 Theory of operation
 -------------------
 RFC 8866 (and 4566), RFC 3605 (`a=rtcp`). Lines may end in LF or CRLF and unknown lines are skipped: a description that
-can be understood is used. Limits bound what a peer can make us keep. Only `SyntaxProblem` is raised.
+can be understood is used. Limits bound what a peer can make us keep. Only `SyntaxProblem` is raised. The text of a
+`MediaLine` shows no key (`a=crypto`), so that none gets into a log.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Rtpmap(msgspec.Struct, frozen=True):
     clock: int
 
 
-class MediaLine(msgspec.Struct, frozen=True):
+class MediaLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One m-line with its own connection address ("" = the session's) and attributes."""
 
     kind: str
@@ -37,9 +38,16 @@ class MediaLine(msgspec.Struct, frozen=True):
     address: str = ""
     attributes: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        attributes = [f"{name}:{'*' if name in ('crypto', 'ice-pwd') else value}" for name, value in self.attributes]
+        return f"MediaLine({self.kind} {self.port} {self.proto} {' '.join(self.formats)} {self.address} {attributes})"
+
     def attribute(self, name: str) -> str | None:
         """First value of an attribute ("" for a flag), None when absent."""
-        return next((value for key, value in self.attributes if key == name), None)
+        for key, value in self.attributes:
+            if key == name:
+                return value
+        return None
 
     def rtpmap(self, payload: int) -> Rtpmap | None:
         """Encoding of a payload type: an `a=rtpmap` of this line, else the static assignment of RFC 3551."""
@@ -53,7 +61,7 @@ class MediaLine(msgspec.Struct, frozen=True):
         return Rtpmap(*static) if static else None
 
 
-class Description(msgspec.Struct, frozen=True):
+class Description(msgspec.Struct, frozen=True, omit_defaults=True):
     """A session description."""
 
     origin_user: str

@@ -5,6 +5,8 @@ Theory of operation
 RFC 3261 section 17 with RFC 6026 (Accepted state, timers L and M). Each machine is one literal table
 `(state, input) -> (next state, actions)`; pairs not in a table are ignored, as the RFC wants of the network. Unreliable
 transports retransmit (A, E, G) and linger (D, I, J, K); on reliable ones those timers are zero.
+A request within a dialog that is too large for a datagram goes over TCP first (`streams.py`): one that fails or stays unanswered there is
+sent again as a datagram by the same transaction, with the same branch.
 Invariants: a server transaction keeps the bytes of its last answer and nothing of the request; the table of transactions
 is bounded (`room`); every transaction ends by a timer at the latest, except a client INVITE in Proceeding and a server
 INVITE before its final answer, which their session bounds. Keys hold Call-ID and CSeq number instead of the sent-by of
@@ -20,9 +22,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from firmware.sip.envelope import server_key
 from firmware.sip.errors import SessionProblem
 from firmware.sip.flow import Flow, Outgoing
-from firmware.sip.message import Headers, Request, Response
+from firmware.sip.headers import Headers
+from firmware.sip.message import Request, Response
+from firmware.sip.streams import MOST_UDP, STREAM_PATIENCE_MS, Streamless, stream_way
 
 MAGIC = "z9hG4bK"
 
@@ -146,7 +151,8 @@ Key = tuple[str, ...]
 class Transaction:
     """One transaction. `owner` is whatever the user of the layer hung on it."""
 
-    __slots__ = ("data", "flow", "interval", "key", "kind", "method", "owner", "request", "retransmit_at", "state", "timeout_at")
+    __slots__ = ("data", "fallback", "flow", "interval", "key", "kind", "method", "owner", "request", "retransmit_at", "state",
+                 "timeout_at")  # fmt: skip
 
     def __init__(self, kind: Kind, key: Key, state: State, flow: Flow, method: str, owner: object = None) -> None:
         self.kind = kind
@@ -157,6 +163,7 @@ class Transaction:
         self.owner = owner
         self.data = b""                              # last message sent
         self.request: Request | None = None          # client only: for ACK and CANCEL
+        self.fallback: tuple[Request, Flow] | None = None     # client only: what is tried where the stream fails
         self.interval = 0
         self.retransmit_at: int | None = None
         self.timeout_at: int | None = None
@@ -174,17 +181,6 @@ class Ended(NamedTuple):
 
     transaction: Transaction
     why: str
-
-
-def server_key(request: Request) -> Key:
-    """Key that all retransmissions of a request share; an ACK has the key of its INVITE."""
-    method = "INVITE" if request.method == "ACK" else request.method
-    cseq = request.cseq
-    branch = request.via.branch
-    if branch.startswith(MAGIC) and len(branch) > len(MAGIC):
-        return (branch, request.call_id, str(cseq.number), method)
-    # RFC 2543 matching (section 17.2.3)
-    return ("", request.uri, request.from_.tag, request.call_id, str(cseq.number), method, f"{request.via.host}:{request.via.port}{branch}")
 
 
 def build_ack(request: Request, response: Response) -> Request:
@@ -219,6 +215,13 @@ def _class(status: int) -> str:
     return "1xx" if status < 200 else "2xx" if status < 300 else "final"
 
 
+def _begins(transaction: Transaction) -> bool:
+    """True for a request outside of a dialog that has another way, or comes again by itself."""
+    if transaction.kind is Kind.CLIENT_INVITE:
+        return transaction.request is not None and not transaction.request.to.tag
+    return transaction.kind is Kind.CLIENT and transaction.method in ("REGISTER", "OPTIONS")
+
+
 class TransactionLayer:
     """All transactions of an endpoint. Drain `output` and `events` after each call."""
 
@@ -227,7 +230,8 @@ class TransactionLayer:
         self.limit = limit
         self.output: list[Outgoing] = []
         self.events: list[Delivered | Ended] = []
-        self.trace: Callable[[object, tuple[str, int], bytes], None] | None = None       # told owner, peer, bytes of what is sent
+        self.streamless = Streamless()
+        self.trace: Callable[[object, Flow, bytes], None] | None = None       # told owner, flow, bytes of what is sent
         self._table: dict[Key, Transaction] = {}
         self._heap: list[tuple[int, int, Transaction]] = []
         self._order = 0
@@ -251,7 +255,12 @@ class TransactionLayer:
         transaction.request = request if invite else None
         transaction.data = request.render()
         transaction.timeout_at = now + self.timers.limit
-        if not flow.reliable:
+        stream = stream_way(request, flow, len(transaction.data)) if len(transaction.data) > MOST_UDP and request.to.tag else None
+        if stream is not None and not self.streamless.has(flow.remote, now):
+            transaction.fallback, transaction.flow = (request, flow), stream
+            self._carry(transaction, request, "tcp")
+            transaction.retransmit_at = now + STREAM_PATIENCE_MS
+        elif not flow.reliable:
             transaction.interval = self.timers.t1
             transaction.retransmit_at = now + self.timers.t1
         self._table[transaction.key] = transaction
@@ -301,6 +310,11 @@ class TransactionLayer:
         position = 3 if key[0] else 5
         return self._table.get((*key[:position], "INVITE", *key[position + 1 :]))
 
+    def unanswered(self, request: Request) -> Transaction | None:
+        """The server transaction of a request other than INVITE that nobody has answered yet."""
+        transaction = self._table.get(server_key(request))
+        return transaction if transaction is not None and transaction.kind is Kind.SERVER and transaction.state is S.TRYING else None
+
     def accept(self, request: Request, flow: Flow, owner: object) -> Transaction:
         """Begin a server transaction for a new request; `flow.remote` is where answers go."""
         invite = request.method == "INVITE"
@@ -320,16 +334,24 @@ class TransactionLayer:
     # --- time and transport -------------------------------------------------------------------------------------------
 
     def transport_error(self, transport: str, remote: tuple[str, int], now: int) -> None:
-        """The transport could not deliver to this destination."""
-        for transaction in [t for t in self._table.values() if t.flow.transport == transport and t.flow.remote == remote]:
-            self._step(transaction, "error", now)
+        """The transport could not deliver to this destination.
+
+        What ICMP says over UDP passes, or may be a lie: only what begins something is given up at once, the rest is sent again.
+        """
+        hit = [t for t in self._table.values() if t.flow.transport == transport and t.flow.remote == remote]
+        for transaction in hit if transport != "udp" else filter(_begins, hit):
+            if not self._fall_back(transaction, now):
+                self._step(transaction, "error", now)
 
     def deadline(self) -> int | None:
         """When `expire` wants to be called next."""
         heap = self._heap
-        while heap and not self._current(heap[0]):
+        while heap:
+            at, _, transaction = heap[0]
+            if transaction.timeout_at == at or transaction.retransmit_at == at:      # as `_current`, without a call
+                return at
             heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        return None
 
     def expire(self, now: int) -> None:
         """Run the timers that are due."""
@@ -344,7 +366,29 @@ class TransactionLayer:
                 self._step(transaction, "timeout", now)
             elif transaction.retransmit_at == at:
                 transaction.retransmit_at = None
-                self._step(transaction, "retransmit", now)
+                if not self._fall_back(transaction, now):
+                    self._step(transaction, "retransmit", now)
+
+    def _fall_back(self, transaction: Transaction, now: int) -> bool:
+        """Nobody answers over the stream: the same as a datagram. False for a transaction that has no such way, or has an answer."""
+        if transaction.fallback is None or transaction.state not in (S.CALLING, S.TRYING):
+            return False
+        (request, flow), transaction.fallback = transaction.fallback, None
+        self.streamless.add(flow.remote, now)
+        before = (transaction.retransmit_at, transaction.timeout_at)
+        transaction.flow = flow
+        self._carry(transaction, request, flow.transport)
+        transaction.interval = self.timers.t1
+        transaction.retransmit_at = now + self.timers.t1
+        self._arm(transaction, before)
+        self._transmit(transaction)
+        return True
+
+    @staticmethod
+    def _carry(transaction: Transaction, request: Request, transport: str) -> None:
+        """Write into the top Via what the request goes over (section 18.1.1)."""
+        request.set_top_via(msgspec.structs.replace(request.via, transport=transport))
+        transaction.data = request.render()
 
     # --- inner --------------------------------------------------------------------------------------------------------
 
@@ -354,21 +398,25 @@ class TransactionLayer:
 
     @staticmethod
     def _current(entry: tuple[int, int, Transaction]) -> bool:
-        at, _, transaction = entry
-        return transaction.state is not S.TERMINATED and at in (transaction.timeout_at, transaction.retransmit_at)
+        at, _, transaction = entry       # one that ended has no instants
+        return at in (transaction.timeout_at, transaction.retransmit_at)
 
     def _arm(self, transaction: Transaction, before: tuple[int | None, int | None] = (None, None)) -> None:
-        for at, old in zip((transaction.retransmit_at, transaction.timeout_at), before, strict=True):
-            if at is not None and at != old:
-                self._order += 1
-                heapq.heappush(self._heap, (at, self._order, transaction))
+        at = transaction.retransmit_at
+        if at is not None and at != before[0]:
+            self._order += 1
+            heapq.heappush(self._heap, (at, self._order, transaction))
+        at = transaction.timeout_at
+        if at is not None and at != before[1]:
+            self._order += 1
+            heapq.heappush(self._heap, (at, self._order, transaction))
 
     def _transmit(self, transaction: Transaction, data: bytes | None = None) -> None:
         flow = transaction.flow
         message = transaction.data if data is None else data
-        self.output.append(Outgoing(flow.transport, flow.remote, message, flow.local))
+        self.output.append(Outgoing(flow.transport, flow.remote, message, flow.local, name=flow.name))
         if self.trace is not None and transaction.owner is not None:
-            self.trace(transaction.owner, flow.remote, message)
+            self.trace(transaction.owner, flow, message)
 
     def _step(self, transaction: Transaction, step: str, now: int, response: Response | None = None) -> None:
         move = TABLES[transaction.kind].get((transaction.state, step))

@@ -16,13 +16,18 @@ from ipaddress import IPv6Address
 
 import msgspec
 
+from firmware.sip import scan
 from firmware.sip.errors import SyntaxProblem
+from firmware.sip.scan import find_param, render_params
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
 # Liberal on purpose: real phones send '#' and other unescaped printable characters in the user part.
 _USER = re.compile(r"(?:[^\x00-\x20\x7f\"<>@%\\]|%[0-9A-Fa-f]{2})*\Z")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-.]*[A-Za-z0-9_.])?\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
+_QUOTED = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_OUTSIDE = {separator: re.compile(f'["<{separator}]') for separator in ",;"}
+_INSIDE = re.compile(r'[">]')
 _URI_PARAM = re.compile(r"(?:[^\x00-\x20\x7f\"<>@;=?%,]|%[0-9A-Fa-f]{2})+\Z")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9\-_.!~*'()&=+$,;?/#]")
@@ -31,7 +36,7 @@ _CACHEABLE = 256
 Params = tuple[tuple[str, str | None], ...]
 
 
-class Uri(msgspec.Struct, frozen=True):
+class Uri(msgspec.Struct, frozen=True, gc=False):
     """A URI; for schemes other than sip and sips only `scheme` and `opaque` are filled."""
 
     scheme: str
@@ -58,9 +63,16 @@ class Uri(msgspec.Struct, frozen=True):
 
     @property
     def transport(self) -> str:
-        """The transport that the URI asks for, lower case ("udp" where it does not say)."""
+        """The transport that the URI asks for, lower case ("udp" where it does not say); sips makes tcp tls, ws wss (section 26.2.2)."""
         value = self.param("transport")
+        if self.scheme == "sips":
+            return "wss" if value and value.lower() in ("ws", "wss") else "tls"
         return value.lower() if value else "udp"
+
+    @property
+    def default_port(self) -> int:
+        """Port where none is given (section 19.1.2)."""
+        return 5061 if self.transport == "tls" else 5060
 
     @property
     def hostport(self) -> str:
@@ -74,7 +86,7 @@ class Uri(msgspec.Struct, frozen=True):
         return f"{self.scheme}:{user}{self.hostport}{render_params(self.params)}{headers}"
 
 
-class NameAddr(msgspec.Struct, frozen=True):
+class NameAddr(msgspec.Struct, frozen=True, gc=False):
     """A From, To, Contact, Route or Record-Route value."""
 
     uri: Uri
@@ -92,18 +104,6 @@ class NameAddr(msgspec.Struct, frozen=True):
     def render(self) -> str:
         display = quote(self.display) + " " if self.display else ""
         return f"{display}<{self.uri.render()}>{render_params(self.params)}"
-
-
-def find_param(params: Params, name: str) -> str | None:
-    """Value of the named parameter; names compare without case."""
-    for key, value in params:
-        if key == name or key.lower() == name:
-            return "" if value is None else value
-    return None
-
-
-def render_params(params: Params) -> str:
-    return "".join(f";{key}" if value is None else f";{key}={value}" for key, value in params)
 
 
 def join_host_port(host: str, port: int) -> str:
@@ -135,6 +135,10 @@ def quote(text: str) -> str:
 
 def parse_host_port(text: str) -> tuple[str, int]:
     """Split "host[:port]"; the IPv6 brackets are removed. Port 0 means not given."""
+    return _host_port_cached(text) if len(text) <= _CACHEABLE else _host_port(text)
+
+
+def _host_port(text: str) -> tuple[str, int]:
     if text.startswith("["):
         end = text.find("]")
         if end < 0:
@@ -160,6 +164,9 @@ def parse_host_port(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise SyntaxProblem("port")
     return host, int(port)
+
+
+_host_port_cached = lru_cache(maxsize=256)(_host_port)
 
 
 def parse_uri(text: str) -> Uri:
@@ -203,45 +210,48 @@ _parse_cached = lru_cache(maxsize=1024)(_parse)
 
 def _quoted_end(text: str, start: int) -> int:
     """Index after the quoted-string that opens at `start`."""
-    index = start + 1
-    while index < len(text):
-        char = text[index]
-        if char == "\\":
-            index += 2
-            continue
-        if char == '"':
-            return index + 1
-        index += 1
-    raise SyntaxProblem("unbalanced quotes")
+    match = _QUOTED.match(text, start)
+    if match is None:
+        raise SyntaxProblem("unbalanced quotes")
+    return match.end()
 
 
 def split_outside(text: str, separator: str) -> list[str]:
     """Split at a separator that is neither inside quotes nor inside angle brackets; parts are stripped."""
-    if '"' not in text and "<" not in text:
-        return [part.strip() for part in text.split(separator)]
+    if '"' not in text:
+        if separator not in text:
+            return [text.strip()]
+        if "<" not in text:
+            return [part.strip() for part in text.split(separator)]
+    outside = _OUTSIDE[separator]
     parts: list[str] = []
     start = index = 0
-    depth = False
-    while index < len(text):
-        char = text[index]
+    notable = outside                    # what is looked for: it is another inside angle brackets
+    while (match := notable.search(text, index)) is not None:
+        index = match.end()
+        char = match[0]
         if char == '"':
-            index = _quoted_end(text, index)
-            continue
-        if char == "<":
-            depth = True
+            index = _quoted_end(text, index - 1)
+        elif char == "<":
+            notable = _INSIDE
         elif char == ">":
-            depth = False
-        elif char == separator and not depth:
-            parts.append(text[start:index].strip())
-            start = index + 1
-        index += 1
+            notable = outside
+        else:
+            parts.append(text[start : index - 1].strip())
+            start = index
     parts.append(text[start:].strip())
     return parts
 
 
 def parse_params(text: str) -> Params:
     """Parse ";a=b;c" (leading semicolon required unless empty); values keep their quotes."""
-    text = text.strip()
+    if not text:
+        return ()
+    usual = scan.params(text)
+    return usual if usual is not None else _params(text.strip())
+
+
+def _params(text: str) -> Params:
     if not text:
         return ()
     if not text.startswith(";"):
@@ -266,6 +276,14 @@ def parse_name_addr(text: str) -> NameAddr:
 
 
 def _name_addr(text: str) -> NameAddr:
+    usual = scan.name_addr(text)
+    if usual is not None:
+        uri, shown, parameters = usual
+        return NameAddr(parse_uri(uri), shown, parameters)
+    return _any_name_addr(text)
+
+
+def _any_name_addr(text: str) -> NameAddr:
     text = text.strip()
     display = ""
     if text.startswith('"'):
@@ -284,7 +302,8 @@ def _name_addr(text: str) -> NameAddr:
                 raise SyntaxProblem("URI with headers outside angle brackets")
             return NameAddr(uri=parsed, params=parse_params(semicolon + params), bracketed=False)
         display, rest = text[:opening].strip(), text[opening:]
-        if '"' in display:
+        # Missing quotes are inferred (many phones send "Müller (Sales)" without), but not over what separates values and parameters.
+        if any(char in display for char in '",;'):
             raise SyntaxProblem("display name")
     closing = rest.find(">")
     if closing < 0:
