@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-`Switchboard.actions()` drains `(contact id, Action)` pairs in the order they must be done; `core/calls.py` executes them.
+`Switchboard.actions()` drains `(contact id, Action)` pairs in the order they must be done; `core/calls.py` looks up who executes them.
 Inputs that are not leg events (`call/model.py`) are the structs under "inputs". An action on an ended leg is a no-op for
 whoever executes it. Sound is named by prompt id and variables (`Say`), never by file: `call/speech.py` resolves clips.
 """
@@ -33,6 +33,12 @@ class AnswerLeg(Action, frozen=True):
     leg: str
 
 
+class EarlyLeg(Action, frozen=True):
+    """Let an offered leg hear the far end before it is answered (`LegDriver.early`)."""
+
+    leg: str
+
+
 class RingBack(Action, frozen=True):
     """Tell an offered leg that the far end rings (`LegDriver.progress`)."""
 
@@ -50,11 +56,35 @@ class OriginateLeg(Action, frozen=True):
     ring_ms: int
 
 
+class ShowParty(Action, frozen=True):
+    """Tell a telephone in conversation with whom it speaks now: a transfer, pick-up or the like changed that."""
+
+    leg: str
+    party: Party
+
+
+class ReleaseLegs(Action, frozen=True):
+    """Ask the carrier to connect the far ends of two calls of one trunk itself; `LegEnded` with cause TRANSFERRED when it has.
+
+    Just before `OriginateLeg` of `other`: to reach that number itself in place of a second call; where it does not, `other` is dialled.
+    """
+
+    leg: str
+    other: str
+
+
 class HangUpLeg(Action, frozen=True):
     """End a leg."""
 
     leg: str
     cause: Cause
+
+
+class ReportReferral(Action, frozen=True):
+    """Tell the telephone what its transfer (`LegReferred`) has come to; `cause` None: done."""
+
+    token: str
+    cause: Cause | None = None
 
 
 class SendDigits(Action, frozen=True):
@@ -111,6 +141,28 @@ class Unbridge(Action, frozen=True):
     b: str
 
 
+class EnterRoom(Action, frozen=True):
+    """Let a leg hear and be heard (or one of them only) in the mixer `room`, which is made for its first leg."""
+
+    leg: str
+    room: str
+    hear: bool = True
+    speak: bool = True
+
+
+class LeaveRoom(Action, frozen=True):
+    """Take a leg out of the mixer `room`, which is gone with its last leg."""
+
+    leg: str
+    room: str
+
+
+class Chime(Action, frozen=True):
+    """A short tone beside whatever a leg hears."""
+
+    leg: str
+
+
 class Loop(Action, frozen=True):
     """Let a leg hear itself (echo test)."""
 
@@ -118,10 +170,55 @@ class Loop(Action, frozen=True):
 
 
 class StartRecording(Action, frozen=True):
-    """Record a leg in two channels; answered by `RecordingStarted` or `RecordingRefused`, ended by `Recorded(token)`."""
+    """Record a leg in two channels; answered by `RecordingStarted` or `RecordingRefused`, ended by `Recorded(token)`.
+
+    `keep`: class of retention; `rule`: what asked for it.
+    """
 
     leg: str
     token: int
+    keep: str = ""
+    rule: str = ""
+
+
+class MaskRecording(Action, frozen=True):
+    """Let the recording of a leg hold silence, or no longer."""
+
+    leg: str
+    on: bool
+
+
+class FinishRecording(Action, frozen=True):
+    """Book a recording that is closed. `masked`: silences in ms of the recording; `lost` samples."""
+
+    path: str
+    lost: int
+    masked: tuple[tuple[int, int], ...] = ()
+
+
+class HideKeys(Action, frozen=True):
+    """Keys that the person at this leg presses are secret from here on, or no longer: they are to be in no trace."""
+
+    leg: str
+    on: bool
+
+
+class Tap(Action, frozen=True):
+    """Let a third leg join the bridge of the contact: `mode` listen (heard by nobody), whisper (by `of` alone), barge (by both).
+
+    `tone`: the leg `of` hears a short tone.
+    """
+
+    leg: str
+    of: str
+    mode: str
+    tone: bool = False
+
+
+class Untap(Action, frozen=True):
+    """Take that leg out again."""
+
+    leg: str
 
 
 class StopRecording(Action, frozen=True):
@@ -162,6 +259,10 @@ class CloseLeg(Action, frozen=True):
 
 class CloseContact(Action, frozen=True):
     """The contact is over: write its closing record; nothing of it remains."""
+
+
+class KeepAcd(Action, frozen=True):
+    """Keep what the queues remember (`Switchboard.acd`) over a power cut."""
 
 
 class Notify(Action, frozen=True):

@@ -11,8 +11,11 @@ from __future__ import annotations
 from firmware.call import actions as do
 from firmware.call.actions import Played, Say, TimerFired
 from firmware.call.contact import Contact, Input, phase
+from firmware.call.floor import DND
 from firmware.call.ivr import answer
 from firmware.call.model import Cause, LegDigit, LegEnded, Side
+from firmware.call.registry import DIALLED_CODES, code
+from firmware.call.routing import ToFeature
 from firmware.call.rules import rule
 from firmware.call.state import Phase
 
@@ -22,28 +25,67 @@ def dial_feature(c: Contact, feature: str, rest: str) -> None:
     c.s.language = c.desk.config.site.languages[0]
     c.s.feature, c.s.typed = feature, rest
     c.s.tries = 0
+    if DIALLED_CODES[feature].answers:
+        answer(c)
+    else:
+        DIALLED_CODES[feature].start(c)
+
+
+def refuse(c: Contact, prompt: str) -> None:
+    """Tell a telephone that dialled a code in words why nothing comes of it."""
+    c.s.feature, c.s.then = "refused", prompt
     answer(c)
+
+
+@code("refused")
+def _refused(c: Contact) -> None:
+    said(c, c.s.then)
 
 
 def start_feature(c: Contact) -> None:
     """The phone is answered."""
     c.move(Phase.FEATURE)
-    floor, extension, feature = c.desk.floor, c.s.extension, c.s.feature
-    agent = floor.on_phone(extension)
-    if feature == "login":
-        _login(c)
-    elif feature == "echo_test":
-        c.do(do.Loop(c.s.a))
-    elif agent is None:
+    DIALLED_CODES[c.s.feature].start(c)
+
+
+@code("echo_test")
+def _echo_test(c: Contact) -> None:
+    c.do(do.Loop(c.s.a))
+
+
+@code("logout", "ready")
+def _agent_code(c: Contact) -> None:
+    floor = c.desk.floor
+    agent = floor.on_phone(c.s.extension)
+    if agent is None:
         _say_done(c, "agent.unknown")
-    elif feature == "logout":
+    elif c.s.feature == "logout" and not floor.may_leave(agent.agent):
+        _say_done(c, "agent.relief", agent.agent)
+    elif c.s.feature == "logout":
         floor.log_out(agent.agent, c.now)
         _say_done(c, "agent.logout.ok", agent.agent)
-    elif feature == "ready":
-        floor.make_ready(agent.agent, c.now)
-        _say_done(c, "agent.ready", agent.agent)
     else:
-        _pause(c)
+        ready = floor.make_ready(agent.agent, c.now) or agent.reason != DND
+        _say_done(c, "agent.ready" if ready else "dnd.on", agent.agent)
+
+
+def dialled_whole(c: Contact) -> bool:
+    """Whether all of it was dialled in one go, as SIP telephones may, and no key came since: then nothing more is awaited."""
+    target = c.desk.routing.resolve(c.s.extension, c.s.called)
+    return isinstance(target, ToFeature) and target.rest != "" and target.rest == c.s.typed
+
+
+def ask(c: Contact, *says: Say) -> None:
+    """Ask for keys."""
+    c.say(c.s.a, "ask", *says, keys=True)
+    c.timer("key", rule("guard.prompt"))
+
+
+def said(c: Contact, prompt: str, digits: str = "") -> None:
+    """Say what a code came to; then the call ends."""
+    c.stop_timer("key")
+    c.record("code", c.s.a, feature=c.s.feature, digits=digits, result=prompt)
+    c.say(c.s.a, "done", Say(prompt, {"digits": digits}))
 
 
 def _say_done(c: Contact, prompt: str, agent: str = "") -> None:
@@ -52,12 +94,19 @@ def _say_done(c: Contact, prompt: str, agent: str = "") -> None:
     c.say(c.s.a, "done", Say(prompt, {"digits": agent}))
 
 
+def _login_key(c: Contact, digit: str) -> None:
+    c.s.typed += digit
+    _login(c)
+
+
+@code("login", keys=_login_key)
 def _login(c: Contact) -> None:
     parts = c.s.typed.split("#")
     if len(parts) < 3:
         wanted = "agent.ask.number" if len(parts) == 1 else "agent.ask.pin"
         if c.s.wanted != wanted and not parts[-1]:
             c.s.wanted = wanted
+            c.hide_keys(wanted == "agent.ask.pin")
             c.say(c.s.a, "ask", Say(wanted), keys=True)
         c.timer("key", rule("code.wait"))
         return
@@ -74,6 +123,12 @@ def _login(c: Contact) -> None:
         c.say(c.s.a, "ask", Say("agent.login.bad"), Say("agent.ask.number"), keys=True)
 
 
+def _pause_key(c: Contact, digit: str) -> None:
+    c.s.typed += digit
+    _pause(c)
+
+
+@code("pause", keys=_pause_key)
 def _pause(c: Contact) -> None:
     agent = c.desk.floor.on_phone(c.s.extension)
     if agent is None:
@@ -100,12 +155,9 @@ def coding(c: Contact, event: Input, what: str) -> None:
             c.timer("key", rule("code.wait"))
         case TimerFired(name="key"):
             c.finish(Cause.TIMEOUT, Side.SYSTEM)
-        case LegDigit() if event.leg == c.s.a and c.s.feature in ("login", "pause"):
-            if c.s.plays.get(c.s.a) is not None and c.s.plays[c.s.a].what == "done":
+        case LegDigit() if event.leg == c.s.a:
+            keys = DIALLED_CODES[c.s.feature].keys
+            if keys is None or (c.s.plays.get(c.s.a) is not None and c.s.plays[c.s.a].what == "done"):
                 return
             c.quiet(c.s.a)
-            c.s.typed += event.digit
-            if c.s.feature == "login":
-                _login(c)
-            else:
-                _pause(c)
+            keys(c, event.digit)

@@ -13,5 +13,9 @@ def allowed(extension: Extension | None, needed: str) -> bool:
 
     Emergency numbers never come here (`call/emergency.py`).
     """
-    granted = "internal" if extension is None or extension.locked else extension.permission
+    return reaches("internal" if extension is None or extension.locked else extension.permission, needed)
+
+
+def reaches(granted: str, needed: str) -> bool:
+    """Whether class `granted` includes class `needed`."""
     return CLASSES.index(granted) >= CLASSES.index(needed)

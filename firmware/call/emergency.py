@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from firmware.call.model import is_trunk
 from firmware.config.schema.calls import OutboundRoute
 
 
@@ -66,7 +67,12 @@ class CallBack(msgspec.Struct):
     until: int
 
 
-def called_back(windows: Iterable[CallBack], line: str, now: int) -> str:
-    """Extension that a call from outside on `line` is meant for; "" outside every window. The latest window wins."""
+def called_back(windows: Iterable[CallBack], line: str, now: int, caller: str) -> str:
+    """Extension that a call from number `caller` on `line` is meant for; "" outside every window. The latest window wins.
+
+    A line rings for one number, a trunk for many: there only the emergency number itself is called back.
+    """
     open_windows = [window for window in windows if window.line == line and now <= window.until]
+    if is_trunk(line):
+        open_windows = [window for window in open_windows if window.number == caller]
     return max(open_windows, key=lambda window: window.until).extension if open_windows else ""

@@ -10,30 +10,38 @@ it (attended). Code or flash again goes back to the held party. Stages and moves
     collect -> ringing -> talking -> done           hang-up of the transferring phone in "talking" completes
     ringing -> blind -> done | recall               it hung up while ringing; the target failed: it is rung again
     collect, ringing, talking -> back               flash, code, target failed
+
+A telephone's own transfer key (`referral.py`) enters at "blind" or "talking"; while it is still there, a failure goes back to it.
 """
 
 from __future__ import annotations
 
 from firmware.call import actions as do
-from firmware.call.actions import LineFreed, TimerFired
+from firmware.call import limit
+from firmware.call.actions import LineFreed, Played, TimerFired
 from firmware.call.contact import FAULTS, Contact, Input, phase
-from firmware.call.dialling import attempt_for, next_try, try_failed
-from firmware.call.ivr import announce
+from firmware.call.dialling import attempt_for, forward, next_try, try_failed
+from firmware.call.ivr import announce, go
 from firmware.call.model import (
+    TRUNK,
     Alert,
     Cause,
     LegAnswered,
     LegDigit,
     LegEnded,
     LegFlash,
+    LegForwarded,
     LegHeld,
     LegProgress,
     LegResumed,
     LegRinging,
     Side,
+    is_trunk,
 )
 from firmware.call.rating import start_rating
-from firmware.call.routing import ToNowhere
+from firmware.call.recording import notice_said, tell_first
+from firmware.call.registry import KEYS, key
+from firmware.call.routing import ToDestination, ToNowhere
 from firmware.call.rules import rule
 from firmware.call.state import Attempt, Phase, Transfer
 
@@ -46,8 +54,18 @@ def talk(c: Contact) -> None:
         c.s.connected = c.now
     c.s.attempt = None
     c.record("talking", c.s.b)
+    limit.begin(c)
+    if not tell_first(c):
+        _join(c)
+
+
+def _join(c: Contact) -> None:
+    """All who must have heard the notice have, or cannot: they talk."""
+    if c.s.held_by or c.s.transfer is not None:
+        return
     c.start_recording()
     c.bridge(c.s.a, c.s.b)
+    c.introduce(c.s.a, c.s.b)
 
 
 @phase(Phase.TALKING)
@@ -61,8 +79,17 @@ def talking(c: Contact, event: Input, what: str) -> None:
                 _target_failed(c)
         case LegEnded() if transfer is not None:
             _left_in_transfer(c, transfer, event)
+        case LegEnded() if event.leg == c.s.held_by and c.s.held_how == "key" and _rings_back(c, event):
+            pass
         case LegEnded() if event.leg in (c.s.a, c.s.b):
             _left(c, event)
+        case Played() if what == "notice":
+            if notice_said(c, event):
+                _join(c)
+        case TimerFired(name="mask"):
+            c.mask(False)
+        case LegForwarded():
+            forward(c, event)
         case LegRinging() if event.leg == reached and transfer is not None:
             if transfer.stage == "ringing":
                 c.tone(transfer.by, "ringback")
@@ -75,15 +102,22 @@ def talking(c: Contact, event: Input, what: str) -> None:
             _key(c, event.leg, event.digit)
         case LegFlash():
             _flash(c, event.leg)
+        case LegHeld() | LegResumed() if transfer is not None and event.leg == transfer.by:
+            transfer.on_hold = isinstance(event, LegHeld)
         case LegHeld() if transfer is None and event.leg in (c.s.a, c.s.b):
             if not c.s.held_by:
                 hold(c, event.leg, "phone")
         case LegResumed() if c.s.held_by == event.leg and c.s.held_how == "phone":
             resume(c)
+        case Played() if what == "back" and transfer is None:
+            c.bridge(c.s.a, c.s.b)
+        case TimerFired(name="held") if c.s.held_by:
+            c.do(do.Chime(c.s.held_by))
+            _remind(c)
         case TimerFired(name="keys"):
             _pass_keys(c)
         case TimerFired(name="transfer") if transfer is not None and transfer.stage == "collect":
-            _dial_target(c, transfer)
+            dial_target(c, transfer)
         case TimerFired(name="line") | LineFreed():
             if attempt is not None and not attempt.leg and not next_try(c):
                 _target_failed(c)
@@ -111,19 +145,29 @@ def _left(c: Contact, event: LegEnded) -> None:
     if c.s.agent:
         c.queue_log("COMPLETECALLER" if event.leg == c.s.a else "COMPLETEAGENT", c.s.agent, event.at - c.s.connected)
     c.s.talk_end = event.at
-    c.gone(event, Cause.NORMAL)
+    c.gone(event, Cause.TRANSFERRED if event.cause is Cause.TRANSFERRED else Cause.NORMAL)
 
 
 def _left_in_transfer(c: Contact, transfer: Transfer, event: LegEnded) -> None:
-    if event.leg == transfer.by:
+    if event.leg == transfer.held and event.cause is Cause.TRANSFERRED:
+        # Its carrier has reached the number itself (`takeback.py`): the same as an answered transfer, without us.
+        c.leave(c.side_of(event))
+        c.s.talk_end = event.at
+        c.record("transferred", transfer.held, by=transfer.by_endpoint, to=transfer.digits)
+        _report(c, transfer, None)
+        c.hang_up(transfer.by, Cause.TRANSFERRED)
+        c.gone(event, Cause.TRANSFERRED)
+    elif event.leg == transfer.by:
         if transfer.stage == "talking":
             c.s.legs[event.leg].cause = Cause.TRANSFERRED
-            _complete(c, transfer, transfer.target)
+            complete(c, transfer, transfer.target)
         elif transfer.stage == "ringing":
             c.s.legs[event.leg].cause = Cause.TRANSFERRED
             transfer.stage = "blind"
             c.record("transfer-blind", event.leg, to=transfer.digits)
             c.music(transfer.held)
+        elif transfer.stage == "blind":
+            c.s.legs[event.leg].cause = Cause.TRANSFERRED
         elif transfer.stage == "collect":
             c.s.transfer = None
             _left(c, event)
@@ -157,10 +201,35 @@ def hold(c: Contact, by: str, how: str) -> None:
     c.unbridge()
     c.music(c.other(by))
     c.record("held", c.other(by), by=by)
+    if how == "key":
+        _remind(c)
+
+
+def _remind(c: Contact) -> None:
+    seconds = c.desk.config.calling.hold_reminder_s
+    if seconds:
+        c.timer("held", seconds * 1000)
+
+
+def _rings_back(c: Contact, event: LegEnded) -> bool:
+    """Whoever holds a call by code has hung up: the telephone rings again, and nobody is forgotten on hold."""
+    held = c.other(event.leg)
+    leg = c.s.legs[event.leg]
+    if not c.desk.config.calling.ring_back_held or event.cause in FAULTS or not event.by_far or not c.audible(held) or c.s.emergency:
+        return False
+    c.s.held_by = c.s.held_how = ""
+    c.stop_timer("held")
+    c.record("held-recall", leg.id, by=leg.endpoint)
+    c.s.transfer = Transfer(leg.id, held, stage="recall", digits=leg.endpoint, by_endpoint=leg.endpoint)
+    c.s.attempt = Attempt("recall", [leg.endpoint], leg.endpoint, Alert.RECALL, rule("transfer.recall"))
+    if not next_try(c):
+        _target_failed(c)
+    return True
 
 
 def resume(c: Contact) -> None:
     """End the hold."""
+    c.stop_timer("held")
     c.record("resumed", c.other(c.s.held_by), by=c.s.held_by)
     c.s.held_by = c.s.held_how = ""
     c.bridge(c.s.a, c.s.b)
@@ -183,8 +252,7 @@ def _key(c: Contact, leg: str, digit: str) -> None:
     if c.s.keys and c.s.keys_by != leg:
         _pass_keys(c)
     c.s.keys, c.s.keys_by = c.s.keys + digit, leg
-    features = c.desk.config.features
-    codes = {features.hold: _hold_code, features.transfer: _transfer_code}
+    codes = {str(getattr(c.desk.config.features, name)): act for name, act in KEYS.items()}
     if c.s.keys in codes:
         act = codes[c.s.keys]
         c.s.keys = c.s.keys_by = ""
@@ -214,6 +282,7 @@ def _pass_keys(c: Contact) -> None:
         _pass(c, by, keys)
 
 
+@key("hold")
 def _hold_code(c: Contact, leg: str) -> None:
     if c.s.transfer is not None:
         return
@@ -223,6 +292,7 @@ def _hold_code(c: Contact, leg: str) -> None:
         resume(c)
 
 
+@key("transfer")
 def _transfer_code(c: Contact, leg: str) -> None:
     if c.s.transfer is None:
         _begin(c, leg)
@@ -232,11 +302,34 @@ def _transfer_code(c: Contact, leg: str) -> None:
 
 def _flash(c: Contact, leg: str) -> None:
     found = c.s.legs.get(leg)
-    if found is not None and found.phone and leg in _keyers(c):
+    if found is None or not found.phone or leg not in _keyers(c):
+        return
+    consulting = c.s.transfer is not None and c.s.transfer.stage == "talking"
+    if consulting and c.desk.config.calling.flash == "join" and not c.s.emergency:
+        KEYS["join"](c, leg)
+    else:
         _transfer_code(c, leg)
 
 
 # --- transfer ---------------------------------------------------------------------------------------------------------
+
+
+def free_to_hand_over(c: Contact, leg: str) -> bool:
+    """Whether this leg talks, or holds, and no other transfer is under way."""
+    if c.s.phase is not Phase.TALKING or c.s.transfer is not None or leg not in (c.s.a, c.s.b):
+        return False
+    return c.audible(leg) and c.audible(c.other(leg)) and c.s.held_by in ("", leg)
+
+
+def hand_over_to(c: Contact, by: str, digits: str, token: str) -> Transfer:
+    """Part `by` from its far party, which it hands over to `digits`."""
+    transfer = Transfer(by, c.other(by), digits=digits, by_endpoint=c.s.legs[by].endpoint, token=token, on_hold=c.s.held_by == by)
+    c.s.held_by = c.s.held_how = ""
+    c.s.keys = c.s.keys_by = ""
+    c.stop_timer("keys")
+    c.s.transfer = transfer
+    c.unbridge()
+    return transfer
 
 
 def _begin(c: Contact, by: str) -> None:
@@ -271,16 +364,21 @@ def _collect(c: Contact, transfer: Transfer, digit: str) -> None:
     if verdict == "more":
         c.timer("transfer", rule("key.transfer.next"))
     else:
-        _dial_target(c, transfer)
+        dial_target(c, transfer)
 
 
-def _dial_target(c: Contact, transfer: Transfer) -> None:
+def dial_target(c: Contact, transfer: Transfer) -> None:
     c.stop_timer("transfer")
     nothing = ToNowhere(Cause.UNREACHABLE, "nothing dialled")
     target = c.desk.routing.resolve(transfer.by_endpoint, transfer.digits) if transfer.digits else nothing
     attempt = attempt_for(c, target, "transfer")
+    if isinstance(target, ToDestination) and not c.s.emergency:
+        _send_to(c, transfer, target.to)
+        return
     if attempt is None:
-        c.record("transfer-failed", transfer.by, to=transfer.digits, cause=getattr(target, "cause", Cause.UNREACHABLE).value)
+        cause = getattr(target, "cause", Cause.UNREACHABLE)
+        c.record("transfer-failed", transfer.by, to=transfer.digits, cause=cause.value)
+        _report(c, transfer, cause)
         _back(c, transfer)
         return
     c.quiet(transfer.by)
@@ -291,30 +389,80 @@ def _dial_target(c: Contact, transfer: Transfer) -> None:
         _target_failed(c)
 
 
+def _send_to(c: Contact, transfer: Transfer, to: str) -> None:
+    """The held party goes to a destination with an internal number: a group, a room. The transferring telephone is free."""
+    c.record("transferred", transfer.held, by=transfer.by_endpoint, to=to)
+    _report(c, transfer, None)
+    c.s.transfer = None
+    c.stop_recording()
+    c.quiet(transfer.by)
+    c.s.legs[transfer.by].cause = Cause.TRANSFERRED
+    c.hang_up(transfer.by, Cause.TRANSFERRED)
+    c.s.a, c.s.b = transfer.held, ""
+    c.s.hops = 0
+    go(c, to)
+
+
 def _target_answered(c: Contact, transfer: Transfer, leg: str) -> None:
     c.s.attempt = None
     if transfer.stage == "ringing":
         transfer.stage, transfer.target = "talking", leg
         c.bridge(transfer.by, leg)
     else:
-        _complete(c, transfer, leg)
+        complete(c, transfer, leg)
 
 
-def _complete(c: Contact, transfer: Transfer, target: str) -> None:
+def complete(c: Contact, transfer: Transfer, target: str) -> None:
     """`held` and `target` talk; an agent on the target phone works on this contact from now on."""
     c.s.transfer = None
-    _replace(c, transfer.by, target)
+    take_place(c, transfer.by, target)
+    c.record("transferred", target, by=transfer.by_endpoint, to=c.s.legs[target].endpoint)
+    if c.s.agents:
+        c.queue_log("TRANSFER", c.s.agents[0], c.s.legs[target].endpoint, "attended" if transfer.stage == "talking" else "blind")
+    _report(c, transfer, None)
+    c.hang_up(transfer.by, Cause.TRANSFERRED)
+    c.bridge(transfer.held, target)
+    limit.begin(c)
+    _release(c, transfer.held, target)
+
+
+def after_join(c: Contact, transfer: Transfer) -> None:
+    """A consultation became a call of three: the telephone's own transfer, if it was one, is over."""
+    _report(c, transfer, None)
+    c.s.held_by = c.s.held_how = ""
+
+
+def take_place(c: Contact, old: str, target: str) -> None:
+    """`target` is a party of the contact in the place of `old`; an agent there works on it from now on."""
+    _replace(c, old, target)
     leg = c.s.legs[target]
     c.desk.floor.take(leg.endpoint, c.s.id, c.s.queue, c.now)
     agent = c.desk.floor.on_phone(leg.endpoint)
     if agent is not None and agent.contact == c.s.id:
         leg.agent = c.s.agent = agent.agent
+        if c.s.legs[old].agent == agent.agent:
+            c.s.legs[old].agent = ""             # goes on with the call on another telephone of the same extension
         if agent.agent not in c.s.agents:
             c.s.agents.append(agent.agent)
-    c.record("transferred", target, by=transfer.by_endpoint, to=leg.endpoint)
-    if c.s.agents:
-        c.queue_log("TRANSFER", c.s.agents[0], leg.endpoint)
-    c.bridge(transfer.held, target)
+
+
+def _release(c: Contact, one: str, other: str) -> None:
+    """Two calls of one trunk need not go through us where the trunk says so; one that is recorded, counted (abroad) or for help stays."""
+    first, second = c.s.legs[one], c.s.legs[other]
+    trunk = c.desk.config.trunks.get(first.endpoint.removeprefix(TRUNK)) if is_trunk(first.endpoint) else None
+    if trunk is None or not trunk.release or first.endpoint != second.endpoint or c.s.emergency or c.recording_live():
+        return
+    if first.international or second.international:
+        return
+    c.record("release", one, to=other)
+    c.do(do.ReleaseLegs(one, other))
+
+
+def _report(c: Contact, transfer: Transfer, cause: Cause | None) -> None:
+    """Tell a phone that transfers by its own key the outcome; once."""
+    if transfer.token:
+        c.do(do.ReportReferral(transfer.token, cause))
+        transfer.token = ""
 
 
 def _target_failed(c: Contact) -> None:
@@ -323,7 +471,10 @@ def _target_failed(c: Contact) -> None:
     if transfer is None:
         return
     c.record("transfer-failed", transfer.by, to=transfer.digits, stage=transfer.stage)
-    if transfer.stage == "ringing":
+    if transfer.token:
+        tried = [leg for leg in c.s.legs.values() if leg.role == "called" and not leg.live]
+        _report(c, transfer, (tried[-1].cause if tried else None) or Cause.CONGESTION)
+    if transfer.stage == "ringing" or (transfer.stage == "blind" and c.audible(transfer.by)):
         _back(c, transfer)
     elif transfer.stage == "blind":
         transfer.stage = "recall"
@@ -357,8 +508,12 @@ def _cancel(c: Contact, transfer: Transfer) -> None:
 
 def _back(c: Contact, transfer: Transfer) -> None:
     """The held party and the transferring phone talk again."""
+    _report(c, transfer, Cause.CANCELLED)
     c.s.transfer = None
     c.stop_timer("transfer")
     c.stop_timer("line")
     c.record("transfer-back", transfer.by)
-    c.bridge(transfer.by, transfer.held)
+    if transfer.on_hold:
+        hold(c, transfer.by, "phone")
+    else:
+        c.bridge(transfer.by, transfer.held)

@@ -14,9 +14,10 @@ from firmware.call import actions as do
 from firmware.call.actions import Played, Say, TimerFired
 from firmware.call.contact import Contact, Input, phase
 from firmware.call.model import Cause, LegAnswered, LegDigit, LegEnded, Side
+from firmware.call.recording import NOTICE, told
+from firmware.call.registry import PLACES, destination
 from firmware.call.rules import rule
 from firmware.call.state import Phase
-from firmware.call.times import greeting
 from firmware.config.schema.calls import InboundRoute
 
 
@@ -25,8 +26,9 @@ def start_inbound(c: Contact, route: InboundRoute) -> None:
     c.s.language = c.desk.config.site.languages[0]
     c.s.notice_due = route.notice
     c.s.typed = ""
-    if not route.greeting and not route.notice and route.to.startswith("extension/"):
-        go(c, route.to)
+    place = PLACES.get(route.to.partition("/")[0])
+    if not route.greeting and not route.notice and (place is None or not place.speaks):
+        go(c, route.to)                  # `hangup` too: who is not wanted is not answered
         return
     c.s.then = route.to
     c.s.wanted = "greeting" if route.greeting else ""
@@ -67,9 +69,9 @@ def _greet(c: Contact) -> None:
     if c.s.wanted == "greeting":
         c.s.wanted = ""
         c.move(Phase.GREETING)
-        prompt = greeting(c.desk.config.day_parts, c.desk.local(c.now))
-        c.record("greeting", c.s.a, prompt=prompt, language=c.s.language)
-        c.say(c.s.a, "greeting", Say(prompt), keys=True)
+        prompts = c.desk.calendar.greetings(c.desk.local(c.now))
+        c.record("greeting", c.s.a, prompt=" ".join(prompts), language=c.s.language)
+        c.say(c.s.a, "greeting", *(Say(prompt) for prompt in prompts), keys=True)
     else:
         _notice(c)
 
@@ -80,7 +82,7 @@ def _notice(c: Contact) -> None:
         return
     c.s.notice_due = False
     c.move(Phase.NOTICE)
-    c.say(c.s.a, "notice", Say("rec.notice"))  # said to its end: without it there is no recording
+    c.say(c.s.a, "notice", Say(NOTICE))  # said to its end: without it there is no recording
 
 
 @phase(Phase.GREETING, Phase.NOTICE)
@@ -107,7 +109,10 @@ def _said(c: Contact, *, heard: bool) -> None:
     if c.s.phase is Phase.GREETING:
         _notice(c)
         return
+    heard = heard and c.desk.notice_ready(c.s.language)      # without its clip, whatever was played was not the notice
     c.s.notice = c.s.notice or heard
+    if heard:
+        told(c).heard.append(c.s.a)
     c.record("notice", c.s.a, heard=heard)
     go(c, c.s.then)
 
@@ -115,28 +120,24 @@ def _said(c: Contact, *, heard: bool) -> None:
 # --- destinations -----------------------------------------------------------------------------------------------------
 
 
-def go(c: Contact, destination: str) -> None:
+def go(c: Contact, to: str) -> None:
     """Take the caller to a destination of the configuration; a loop of destinations is ended."""
-    from firmware.call.dialling import dial_extension
-    from firmware.call.waiting import enter_queue
-
     c.s.hops += 1
-    kind, _, name = destination.partition("/")
+    kind, _, name = to.partition("/")
+    place = PLACES.get(kind)
     if c.s.hops > rule("route.hops"):
-        c.record("route-loop", destination=destination)
+        c.record("route-loop", destination=to)
         c.finish(Cause.TIMEOUT, Side.SYSTEM)
-    elif kind == "menu":
-        enter_menu(c, name)
-    elif kind == "queue":
-        enter_queue(c, name)
-    elif kind == "extension":
-        dial_extension(c, name)
-    elif kind == "announce":
-        announce(c, name)
-    else:
+    elif place is None:
         c.finish(c.s.end_cause or Cause.NORMAL, Side.SYSTEM)
+    elif place.speaks and c.s.phase is Phase.ANSWERING and c.s.legs[c.s.a].answered < 0:
+        c.s.then, c.s.wanted, c.s.notice_due = to, "", False
+        answer(c)
+    else:
+        place.go(c, name)
 
 
+@destination("announce")
 def announce(c: Contact, prompt: str) -> None:
     """Say last words, then hang up."""
     c.quiet(c.s.a)
@@ -144,7 +145,9 @@ def announce(c: Contact, prompt: str) -> None:
     if not c.audible(c.s.a):
         c.finish(c.s.end_cause or Cause.UNREACHABLE, Side.SYSTEM)
         return
-    c.say(c.s.a, "announce", Say(prompt))
+    from firmware.call.hours import told
+
+    c.say(c.s.a, "announce", Say(prompt, {"hours": told(c)}))
 
 
 @phase(Phase.ANNOUNCE)
@@ -160,6 +163,7 @@ def announcing(c: Contact, event: Input, what: str) -> None:
 # --- menu -------------------------------------------------------------------------------------------------------------
 
 
+@destination("menu")
 def enter_menu(c: Contact, name: str) -> None:
     """Say a menu from its first try."""
     menu = c.desk.config.menus.get(name)
@@ -193,9 +197,12 @@ def _say_menu(c: Contact, *, wrong: bool) -> None:
 
 def _chosen(c: Contact, digit: str) -> None:
     key = c.desk.config.menus[c.s.menu].keys[digit]
+    c.s.hops = 0                         # a key breaks any circle: who presses one is led on
     c.record("key", c.s.a, menu=c.s.menu, digit=digit)
     if key.language:
         c.s.language = key.language
+    if key.needs:
+        c.s.visit.needs = dict(key.needs)
     go(c, key.to)
 
 
@@ -205,6 +212,7 @@ def choosing(c: Contact, event: Input, what: str) -> None:
     menu = c.desk.config.menus.get(c.s.menu)
     match event:
         case LegEnded() if event.leg == c.s.a:
+            c.record("menu-left", c.s.a, menu=c.s.menu, tries=c.s.tries)
             c.gone(event, Cause.ABANDONED)
         case _ if menu is None:
             c.finish(Cause.SYSTEM, Side.SYSTEM)

@@ -16,6 +16,8 @@ from typing import Protocol
 
 import msgspec
 
+from firmware.call.quality import Quality
+
 
 class LegKind(StrEnum):
     """Technology of a leg."""
@@ -23,6 +25,24 @@ class LegKind(StrEnum):
     FXO = "fxo"
     FXS = "fxs"
     SIP = "sip"
+    TRUNK = "trunk"
+
+
+#: Kinds of outside: who calls or is called there is not of this house.
+OUTSIDE = frozenset((LegKind.FXO, LegKind.TRUNK))
+#: Kinds whose speech comes as RTP.
+PACKETS = frozenset((LegKind.SIP, LegKind.TRUNK))
+TRUNK = "trunk/"
+
+
+def is_trunk(endpoint: str) -> bool:
+    """Whether an endpoint is a SIP trunk ("trunk/NAME")."""
+    return endpoint.startswith(TRUNK)
+
+
+def is_outside(endpoint: str) -> bool:
+    """Whether an endpoint is a line or a SIP trunk."""
+    return endpoint.startswith(("line/", TRUNK))
 
 
 class Cause(StrEnum):
@@ -58,11 +78,15 @@ class Side(StrEnum):
 
 
 class Party(msgspec.Struct, frozen=True):
-    """A telephone number with its optional name; `reason` says why the number is absent ("private", "unavailable")."""
+    """A telephone number with its optional name; `reason` says why the number is not to be shown ("private", "unavailable").
+
+    `by` is the extension that hands the call over (Referred-By, RFC 3892).
+    """
 
     number: str = ""
     name: str = ""
     reason: str = ""
+    by: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -85,6 +109,7 @@ class Alert(StrEnum):
     QUEUE = "queue"
     RECALL = "recall"
     EMERGENCY = "emergency"
+    INTERCOM = "intercom"        # a SIP telephone answers by itself
 
 
 # --- events of leg drivers (published on the bus) ---------------------------------------------------------------------
@@ -100,8 +125,9 @@ class LegEvent(msgspec.Struct, frozen=True, tag=True):
 class LegOffered(LegEvent, frozen=True):
     """A telephone calls us. FXO: after caller id is known or has timed out and the configured ring count is reached.
 
-    `endpoint` is the line ("line/1"), or the calling extension ("201"). `called` is what was dialled ("" on FXO).
+    `endpoint` is the line ("line/1"), the trunk ("trunk/NAME"), or the calling extension ("201"). `called` is what was dialled ("" on FXO).
     `port` is the engine port id, or -1 where none is open yet (SIP before our answer). `rings` counts ring bursts so far.
+    `replaces` is the leg that this one takes the place of (SIP Replaces), `early_only`: while that rings only.
     """
 
     kind: LegKind
@@ -111,6 +137,8 @@ class LegOffered(LegEvent, frozen=True):
     port: int = -1
     rings: int = 0
     ring_started: int = 0
+    replaces: str = ""
+    early_only: bool = False
 
 
 class LegRinging(LegEvent, frozen=True):
@@ -131,11 +159,12 @@ class LegAnswered(LegEvent, frozen=True):
 
 
 class LegEnded(LegEvent, frozen=True):
-    """The last event of a leg. `by_far` is true when the telephone (not our command) ended it."""
+    """The last event of a leg. `by_far` is true when the telephone (not our command) ended it; `quality`: of a leg over IP."""
 
     cause: Cause
     evidence: Evidence
     by_far: bool
+    quality: Quality | None = None
 
 
 class LegDigit(LegEvent, frozen=True):
@@ -156,6 +185,23 @@ class LegResumed(LegEvent, frozen=True):
     """The telephone took us off hold."""
 
 
+class LegForwarded(LegEvent, frozen=True):
+    """A telephone that is rung sends the call on to `number` (SIP 302); its `LegEnded` follows at once."""
+
+    number: str
+
+
+class LegReferred(LegEvent, frozen=True):
+    """A telephone hands its far party over by its own transfer key (SIP REFER): to `number`, or to the far party of its leg `consult`.
+
+    `Calls.referred(token, cause)` tells the outcome to whoever published this: None, or why it failed.
+    """
+
+    token: str
+    number: str = ""
+    consult: str = ""
+
+
 class LineMissed(msgspec.Struct, frozen=True, tag=True):
     """An outside call rang and stopped before it could be offered: there is no leg, but somebody called. Instants are engine ms."""
 
@@ -164,6 +210,14 @@ class LineMissed(msgspec.Struct, frozen=True, tag=True):
     caller: Party
     rings: int
     ring_started: int
+
+
+class TalkMuted(msgspec.Struct, frozen=True, tag=True):
+    """A telephone and the far party must not hear each other while the telephone is told of a waiting call; then again as before."""
+
+    leg: str
+    at: int
+    on: bool
 
 
 class EndpointState(msgspec.Struct, frozen=True, tag=True):
@@ -190,6 +244,9 @@ class LegDriver(Protocol):
     def progress(self, leg: str) -> None:
         """Tell an offered leg that the far end rings (SIP 180; FXS hears ringback; FXO: nothing)."""
 
+    def early(self, leg: str) -> None:
+        """Let an offered leg hear what comes before the answer (SIP 183 with SDP): `LegProgress` follows. One that cannot is answered."""
+
     def answer(self, leg: str) -> None:
         """Answer an offered leg (FXO off-hook, SIP 200 with SDP, FXS: cut through). `LegAnswered` follows."""
 
@@ -199,8 +256,14 @@ class LegDriver(Protocol):
     def send_digits(self, leg: str, digits: str) -> None:
         """Send keys towards the telephone: in-band on analog legs, RFC 4733 on SIP legs."""
 
+    def hide_keys(self, leg: str, on: bool) -> None:
+        """Keys that the person at this leg presses are to be in no trace from here on, or no longer."""
+
     def snapshot(self) -> dict[str, bytes]:
         """Journal form of each live leg: leg id -> opaque bytes, to give back to `adopt`."""
+
+    def snapshot_leg(self, leg: str) -> bytes:
+        """Journal form of one live leg; b"" for one that is unknown."""
 
     def adopt(self, leg: str, state: bytes, port: int) -> bool:
         """Take over a leg that outlived the previous core process; False when it cannot be (then the caller ends it)."""

@@ -28,13 +28,15 @@ KINDS = {
     "company": "name", "queue": "name", "dept": "name",
     "digits": "digits", "ext": "digits",
     "n": "count", "m": "count", "h": "count",
-    "time": "time", "hours": "hours",
+    "time": "time", "hours": "hours", "date": "date", "amount": "amount",
 }  # fmt: skip
-READINGS = ("name", "digits", "count", "ordinal", "time", "hours")
+READINGS = ("name", "digits", "count", "ordinal", "time", "hours", "date", "amount")
 COUNT_LIMIT = {"en": 999_999, "zh": 99_999_999}
 
 _VARIABLE = re.compile(r"\{([a-z]+)(?::([a-z]+))?\}")
 _SPOKEN = re.compile(r"\w")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_AMOUNT = re.compile(r"([0-9]{1,8})(?:\.([0-9]{1,2}))?")
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])")
 
 
@@ -245,6 +247,37 @@ def opening_hours(language: str, text: str) -> list[str] | None:
     return words
 
 
+def calendar_date(language: str, text: str) -> list[str] | None:
+    """Clips of a date "YYYY-MM-DD", as month and day; None where it is none."""
+    match = _DATE.fullmatch(text.strip())
+    if not match:
+        return None
+    month, day = int(match.group(2)), int(match.group(3))
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    if language == "zh":
+        return [*chinese_cardinal(month, counter=False), "t.month", *chinese_cardinal(day, counter=False), "t.day"]
+    return [f"t.month.{month}", *english_cardinal(day)]
+
+
+def money(language: str, text: str) -> list[str] | None:
+    """Clips of an amount "12.50" in yuan, jiao and fen; None where it is none. No more than what numbers can say."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if not match or int(match.group(1)) > COUNT_LIMIT[language]:
+        return None
+    whole, cents = int(match.group(1)), int((match.group(2) or "").ljust(2, "0"))
+    if language == "en":
+        words = [*english_cardinal(whole), "u.yuan"] if whole or not cents else []
+        return [*words, *([*(["t.and"] if words else []), *english_cardinal(cents), "u.cents"] if cents else [])]
+    words = [*chinese_cardinal(whole), "u.yuan"] if whole or not cents else []
+    tens, ones = divmod(cents, 10)
+    if tens:
+        words += [f"n.{tens}", "u.jiao"]
+    if ones:
+        words += [*(["n.0"] if whole and not tens else []), f"n.{ones}", "u.fen"]
+    return words
+
+
 def number_words(language: str) -> dict[str, str]:
     """Every clip that numbers are made of, with the words to record."""
     if language == "zh":
@@ -263,6 +296,9 @@ def number_words(language: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+_MONTHS = "January February March April May June July August September October November December".split()
+
+
 def time_words(language: str) -> dict[str, str]:
     """Every clip that times, days and units are made of, with the words to record."""
     days = [f"t.day.{number}" for number in range(1, 8)]
@@ -272,12 +308,15 @@ def time_words(language: str) -> dict[str, str]:
             "t.hour": "点", "t.minute": "分", "t.second": "秒", "t.to": "到", "t.and": "和",
             "u.person": "位", "u.number": "号", "u.minutes": "分钟", "u.hours": "小时", "u.seconds": "秒钟",
             "t.today": "今天", "t.tomorrow": "明天", "t.workdays": "工作日", "t.weekend": "周末",
+            "t.month": "月", "t.day": "号", "u.yuan": "元", "u.jiao": "角", "u.fen": "分",
             **dict(zip(days, ["星期" + day for day in "一二三四五六日"], strict=True)),
         }  # fmt: skip
     return {
         "t.am": "A M", "t.pm": "P M", "t.noon": "noon", "t.midnight": "midnight", "t.oh": "oh", "t.to": "to", "t.and": "and",
         "u.minute": "minute", "u.minutes": "minutes", "u.second": "second", "u.seconds": "seconds", "u.hour": "hour", "u.hours": "hours",
         "t.today": "today", "t.tomorrow": "tomorrow", "t.workdays": "on working days", "t.weekend": "at the weekend",
+        "u.yuan": "yuan", "u.cents": "cents",
+        **{f"t.month.{number}": name for number, name in enumerate(_MONTHS, start=1)},
         **dict(zip(days, "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(), strict=True)),
     }  # fmt: skip
 
@@ -290,6 +329,8 @@ _READERS: dict[str, Callable[[str, str], list[str] | None]] = {
     "ordinal": lambda language, text: cardinal(language, text, counter=False),
     "time": clock_time,
     "hours": opening_hours,
+    "date": calendar_date,
+    "amount": money,
 }
 
 
@@ -316,9 +357,12 @@ def _say(language: str, variant: tuple[Piece, ...], variables: Mapping[str, str]
 
 
 def speak(
-    catalogue: Catalogue, language: str, prompt: str, variables: Mapping[str, str], available: Container[str]
+    catalogue: Catalogue, language: str, prompt: str, variables: Mapping[str, str], available: Container[str],
+    whole: Container[str] = frozenset(),
 ) -> tuple[str, ...]:
     """The clips that say `prompt` in `language`, in order; `(FALLBACK,)` where nothing can be said.
+
+    `whole`: prompts, as "<language>/<prompt>", that the site recorded as one sentence: said so, whatever their variables are.
 
     `variables` are text: digits, decimal numbers, "hh:mm", "hh:mm-hh:mm", or the name of a recorded clip ("company.demo"; for
     {queue} and {dept} also the bare name, looked up as "queue.<name>"). A prompt without language (`music.hold`) is itself.
@@ -328,6 +372,8 @@ def speak(
     entry = catalogue.prompts.get(language, {}).get(prompt)
     if entry is None:
         return (FALLBACK,)
+    if f"{language}/{prompt}" in whole:
+        return (f"{language}/{prompt}",)
     counters = {piece.variable for variant in entry.variants for piece in variant if piece.kind == "count"}
     one = entry.one and any(variables.get(name) == "1" for name in counters)
     for variant in (entry.one, *entry.variants) if one else entry.variants:

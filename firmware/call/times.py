@@ -22,6 +22,8 @@ class LocalTime(msgspec.Struct, frozen=True):
     hour: int
     minute: int
     second: int = 0
+    unix_ms: int = 0
+    """The instant itself: what a change of the clock cannot repeat."""
 
     @property
     def minutes(self) -> int:
@@ -37,11 +39,17 @@ def minutes_of(text: str) -> int:
 
 def greeting(parts: Sequence[DayPart], local: LocalTime) -> str:
     """Prompt id of the day part at `local`; "greet.day" where none is configured."""
+    current = day_part(parts, local)
+    return current.greeting if current is not None else "greet.day"
+
+
+def day_part(parts: Sequence[DayPart], local: LocalTime) -> DayPart | None:
+    """The part of the day at `local`; None where none is configured."""
     ordered = sorted(parts, key=lambda part: minutes_of(part.start))
     if not ordered:
-        return "greet.day"
+        return None
     current = ordered[-1]
     for part in ordered:
         if minutes_of(part.start) <= local.minutes:
             current = part
-    return current.greeting
+    return current
