@@ -1,16 +1,17 @@
 """What a board file says about the box: which jacks exist, on which PCM slot each is, and which chips and lines serve them."""
 
-from __future__ import annotations
-
+import re
 import tomllib
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from firmware.errors import ConfigError
 
+ALSA_DEVICE = re.compile(r"hw:(?P<card>[A-Za-z0-9_]+),(?P<device>\d+)")
 CHAIN_LIMIT = {"si3050": 16, "si321x": 8}  # chips behind one chip select
 CHIP_KIND = {"si3050": "fxo", "si321x": "fxs"}
+WORLD_INT, WORLD_RELAY, WORLD_SENSE = 8, 16, 17  # lines of the GPIO chip "world"; RESET of chain N is line N, its INT 8 + N
 PCM_CLOCKS_KHZ = (256, 512, 768, 1024, 1536, 2048, 4096, 8192)  # what the chips lock to
 
 
@@ -30,6 +31,10 @@ class PcmBus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_bit: int = 1
     early_release: bool = True
     """Chips let go of the bus half a clock early, for slots that follow one another without a gap."""
+    device: str = "hw:0,0"
+    """Seam `alsa`: sound device of the bus; its stream drives the clocks."""
+    spare: int = -1
+    """Slot without a jack whose sound the board returns: it tells the delay of the sound device to the sample; -1 = none."""
 
     @property
     def clock_khz(self) -> int:
@@ -46,7 +51,7 @@ class ChipChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     chip: Literal["si3050", "si321x"]
     spi: str
-    """SPI device file; its name includes the chip select."""
+    """SPI device file; its name includes the chip select. On seam `world`: "world:N", N = number of the chain from 0."""
     jacks: list[str]
     reset: GpioLine
     interrupt: GpioLine | None = None
@@ -93,6 +98,8 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     linefeed: Linefeed = Linefeed()
     lifeline: Lifeline | None = None
     leds: dict[str, GpioLine] = {}
+    image: dict[str, Any] = {}
+    """How the image of this board is made: read by tools/vm and buildroot, never by the appliance."""
 
     def fxo_slot(self, jack: str) -> int:
         """PCM slot of an FXO jack; ConfigError when the board has no such jack."""
@@ -126,6 +133,8 @@ def _chips_fault(board: Board) -> str:
             return f"pcm: {pcm.slots} slots of {pcm.slot_bits} bit make {pcm.clock_khz} kHz; chips lock to {PCM_CLOCKS_KHZ} kHz only"
         if pcm.slot_bits < 16:
             return f"pcm: a slot of {pcm.slot_bits} bit does not hold a 16-bit sample; use 16 or more"
+        if not -1 <= pcm.spare < pcm.slots or pcm.spare in board.slots_fxo + board.slots_fxs:
+            return f"pcm: spare is {pcm.spare}; it is a slot below {pcm.slots} without a jack, or -1"
         if not 0 <= pcm.first_bit <= 1 or max(board.slots_fxo + board.slots_fxs, default=0) >= pcm.slots:
             return f"pcm: first_bit is 0 or 1, and slots are below {pcm.slots}"
     for kind, count in (("fxo", len(board.slots_fxo)), ("fxs", len(board.slots_fxs))):
@@ -142,6 +151,9 @@ def _chips_fault(board: Board) -> str:
     devices = [chain.spi for chain in board.chains]
     if len(set(devices)) != len(devices):
         return f"chains: SPI devices {devices} must differ, FXO and FXS chips need chip selects of their own"
+    fault = _seam_fault(board)
+    if fault:
+        return fault
     outputs = _outputs(board)
     if len(set(outputs)) != len(outputs):
         return f"GPIO lines {sorted({place for place in outputs if outputs.count(place) > 1})} are named for more than one purpose"
@@ -154,6 +166,25 @@ def _chips_fault(board: Board) -> str:
         served = {(chain.kind, jack) for chain in board.chains for jack in chain.jacks}
         if not {("fxo", board.lifeline.fxo), ("fxs", board.lifeline.fxs)} <= served:
             return f"lifeline: jacks FXO {board.lifeline.fxo} and FXS {board.lifeline.fxs} must be on the board's chains"
+    return ""
+
+
+def _seam_fault(board: Board) -> str:
+    """What does not suit the seam: the world's chains have fixed names, real ones need a sound device."""
+    if board.seam == "alsa":
+        if not ALSA_DEVICE.fullmatch(board.pcm.device):
+            return f"pcm: device is {board.pcm.device!r}; name the sound device that drives the clocks, such as \"hw:0,0\""
+        return ""
+    for number, chain in enumerate(board.chains):
+        if chain.spi != f"world:{number}":
+            return f"chain {chain.spi}: on the seam world chain {number} has spi \"world:{number}\""
+        lines = [(chain.reset, number, "reset")] + ([(chain.interrupt, WORLD_INT + number, "interrupt")] if chain.interrupt else [])
+        for line, wanted, name in lines:
+            if (line.chip, line.line) != ("world", wanted):
+                return f"chain {chain.spi}: on the seam world {name} is {{chip = \"world\", line = {wanted}}}"
+    lifeline = board.lifeline
+    if lifeline is not None and (lifeline.relay.line != WORLD_RELAY or (lifeline.sense is not None and lifeline.sense.line != WORLD_SENSE)):
+        return f"lifeline: on the seam world relay is line {WORLD_RELAY} and sense line {WORLD_SENSE} of chip \"world\""
     return ""
 
 

@@ -13,15 +13,28 @@ from typing import Any
 
 from msgspec import inspect
 
+from firmware.config.acdcheck import acd_check
 from firmware.config.board import Board
+from firmware.config.calendarcheck import calendar_check
+from firmware.config.dhcpcheck import dhcp_check
 from firmware.config.emergency import emergency_numbers
+from firmware.config.hostcheck import host_check
+from firmware.config.ivrcheck import ivr_check
+from firmware.config.linecheck import line_check
+from firmware.config.netcheck import network_check
+from firmware.config.pbxcheck import pbx_check
+from firmware.config.phonecheck import phone_check
 from firmware.config.problems import Findings, shown, suggest
+from firmware.config.schema.calls import OutboundRoute
+from firmware.config.schema.destinations import KINDS
+from firmware.config.schema.features import CODES
 from firmware.config.schema.tree import Config
+from firmware.config.trunkcheck import trunk_check
+from firmware.config.upkeepcheck import upkeep_check
+from firmware.config.usercheck import user_check
 
 NAME = re.compile(r"^[A-Za-z0-9_.-]{1,40}$")
 MENU_KEYS = tuple("0123456789*#")
-# Codes dialled from an idle phone and codes keyed within a call are told apart by the moment, but people are not: one set.
-FEATURES = ("login", "logout", "pause", "ready", "hold", "transfer", "echo_test")
 
 
 def cross_check(
@@ -39,14 +52,28 @@ def cross_check(
         entries(config, findings)
     _day_parts(config, findings, tree)
     _jacks(config, findings, board)
+    line_check(config, findings)
     _references(config, findings, known)
     _destinations(config, findings, known, prompts)
     _menu_exits(config, findings)
     _queue_loops(config, findings)
+    trunk_check(config, findings)
+    pbx_check(config, findings)
+    ivr_check(config, findings, prompts)
     _inbound(config, findings, tree)
     _outbound(config, findings)
     _languages(config, findings)
     _secrets(config, findings)
+    _encryption(config, findings)
+    _lab(config, findings)
+    network_check(config, findings)
+    phone_check(config, findings)
+    dhcp_check(config, findings)
+    host_check(config, findings)
+    acd_check(config, findings)
+    calendar_check(config, findings, prompts)
+    user_check(config, findings)
+    upkeep_check(config, findings)
     if zones and config.site.time_zone not in zones:
         findings.add("site.time_zone", config.site.time_zone, "is not a time zone", suggest_zone(config.site.time_zone, zones))
 
@@ -57,6 +84,9 @@ def suggest_zone(zone: str, zones: Collection[str]) -> str:
     return text.split(" allowed:")[0] if text.startswith("did you mean") else "allowed: an IANA name such as Asia/Shanghai or Europe/London"
 
 
+TREE = inspect.type_info(Config)
+
+
 class _Names:
     """Names that are defined, also by an entry that is wrong in itself."""
 
@@ -64,17 +94,12 @@ class _Names:
         ports = tree.get("ports")
         ports = ports if isinstance(ports, dict) else {}
         self.tables: dict[str, set[str]] = {}
-        for table, where in (
-            ("extensions", tree),
-            ("agents", tree),
-            ("queues", tree),
-            ("menus", tree),
-            ("fxo", ports),
-            ("fxs", ports),
-        ):
+        tables = {name for name in Config.__struct_fields__ if isinstance(getattr(config, name), dict)}
+        for table, where in [*((name, tree) for name in tables), ("fxo", ports), ("fxs", ports)]:
             written = where.get(table)
             name = f"ports.{table}" if where is ports else table
             self.tables[name] = set(written) if isinstance(written, dict) else set()
+        self.named = list(_walk(config, TREE, ""))       # every setting that names another entry
 
 
 def _keys(config: Config, findings: Findings) -> None:
@@ -83,6 +108,15 @@ def _keys(config: Config, findings: Findings) -> None:
         ("agents", config.agents, r"^[0-9]{1,8}$", "allowed: 1 to 8 digits"),
         ("queues", config.queues, NAME.pattern, "allowed: letters, digits, _ . and -"),
         ("menus", config.menus, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("groups", config.groups, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("rooms", config.rooms, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("pages", config.pages, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("lists", config.lists, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("trunks", config.trunks, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("accounts", config.accounts, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("callers", config.callers, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("hours", config.hours, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("holidays", config.holidays, NAME.pattern, "allowed: letters, digits, _ . and -"),
     ):
         for name in entries:
             if re.search(form, name) is None:
@@ -103,6 +137,14 @@ def _ranges(config: Config, findings: Findings) -> None:
         least, most = getattr(entry, low), getattr(entry, high)
         if least > most:
             findings.add(f"{path}.{low}", least, f"is above {high} ({most})", f"allowed: at most {most}, or raise {high}")
+    if config.sip.tls_port and config.sip.tls_port == config.sip.port:
+        findings.add("sip.tls_port", config.sip.tls_port, "is the port of SIP over TCP", "give another port, or 0 for the one after it")
+    if config.sip.wss and config.sip.wss_port:
+        listening = [config.sip.port, *([config.sip.tls_port or config.sip.port + 1] if config.sip.tls else [])]
+        if config.sip.wss_port in listening:
+            findings.add("sip.wss_port", config.sip.wss_port, "is a port of SIP over TCP or TLS", "give another port, or 0")
+    if config.sip.tls_key and not config.sip.tls_certificate:
+        findings.add("sip.tls_key", config.sip.tls_key, "belongs to no certificate", "name its certificate in tls_certificate")
     if config.rtp.first_port % 2:
         findings.add("rtp.first_port", config.rtp.first_port, "is odd", "RTP uses even ports (RFC 3550 section 11); give an even port or 0")
     elif config.rtp.first_port and config.rtp.first_port + 2 * config.rtp.calls > 65536:
@@ -117,6 +159,12 @@ def _numbers(config: Config, findings: Findings) -> None:
     for index, number in enumerate(config.emergency_numbers):
         if re.search(r"^[0-9]{2,15}$", number) is None:
             findings.add(f"emergency_numbers[{index}]", number, "is not a telephone number", "allowed: 2 to 15 digits")
+    for service, number in config.emergency_services.items():
+        if re.search(r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", service) is None:
+            allowed = "allowed: sos, police, fire, ambulance ... (RFC 5031)"
+            findings.add(f"emergency_services.{service}", None, "is not the name of a service", allowed)
+        elif number not in emergency:
+            findings.add(f"emergency_services.{service}", number, "is no emergency number here", f"allowed: {', '.join(emergency)}")
     codes = {route.prefix: index for index, route in reversed(list(enumerate(config.outbound))) if route.prefix}
     for extension in config.extensions:
         hit = [number for number in emergency if number.startswith(extension) or extension.startswith(number)]
@@ -144,7 +192,8 @@ def _numbers(config: Config, findings: Findings) -> None:
 
 
 def _features(config: Config, findings: Findings) -> None:
-    codes = [(name, getattr(config.features, name)) for name in FEATURES]
+    # Codes dialled from an idle phone and codes keyed within a call are told apart by the moment, but people are not: one set.
+    codes = [(name, getattr(config.features, name)) for name in CODES]
     for index, (name, code) in enumerate(codes):
         same = [f"features.{other}" for other, earlier in codes[:index] if code == earlier]
         close = [f"features.{other} ({earlier})" for other, earlier in codes[:index] if code != earlier and _begins(code, earlier)]
@@ -225,36 +274,25 @@ def _walk(value: Any, kind: inspect.Type, path: str, ref: str = "") -> Iterator[
 
 
 def _references(config: Config, findings: Findings, known: _Names) -> None:
-    for path, value, ref in _walk(config, inspect.type_info(Config), ""):
+    for path, value, ref in known.named:
         names = known.tables.get(ref, set())
-        if value and value not in names:
+        if value and value not in names and ref != "destinations":
             findings.add(path, value, f"is not in {ref}", suggest(value, names))
 
 
-def _all_destinations(config: Config) -> Iterator[tuple[str, str]]:
-    for name, menu in config.menus.items():
-        for key, entry in menu.keys.items():
-            yield f"menus.{name}.keys.{key}.to", entry.to
-        yield f"menus.{name}.otherwise", menu.otherwise
-    for name, queue in config.queues.items():
-        for field in ("on_timeout", "on_no_agent", "on_full"):
-            yield f"queues.{name}.{field}", getattr(queue, field)
-    for index, route in enumerate(config.inbound):
-        yield f"inbound[{index}].to", route.to
-
-
 def _destinations(config: Config, findings: Findings, known: _Names, prompts: Collection[str]) -> None:
-    tables = {"queue": "queues", "menu": "menus", "extension": "extensions"}
-    for path, to in _all_destinations(config):
-        kind, _, name = to.partition("/")
-        if kind in tables and name not in known.tables[tables[kind]]:
-            findings.add(path, to, f"names no {kind}", suggest(name, known.tables[tables[kind]]))
-        elif kind == "announce" and prompts and name not in prompts:
+    for path, to, ref in known.named:
+        kind, _, name = to.partition("/") if ref == "destinations" else ("", "", "")
+        table = KINDS[kind].table if kind in KINDS else ""
+        if table == "prompts" and prompts and name not in prompts:
             findings.add(path, to, "names no prompt", suggest(name, prompts))
+        elif table not in ("", "prompts") and name not in known.tables[table]:
+            findings.add(path, to, f"names no {kind}", suggest(name, known.tables[table]))
     if not prompts:
         return
     spoken = [(f"menus.{name}.prompt", menu.prompt) for name, menu in config.menus.items()]
     spoken += [(f"day_parts[{index}].greeting", part.greeting) for index, part in enumerate(config.day_parts)]
+    spoken += [(f"day_parts[{index}].closing", part.closing) for index, part in enumerate(config.day_parts) if part.closing]
     for path, prompt in spoken:
         if prompt not in prompts:
             findings.add(path, prompt, "is not a prompt", suggest(prompt, prompts))
@@ -305,11 +343,11 @@ def _queue_loops(config: Config, findings: Findings) -> None:
 
     def at_once(name: str) -> list[str]:
         queue = config.queues.get(name.removeprefix("queue/"))
-        return [] if queue is None or not name.startswith("queue/") else [queue.on_no_agent, queue.on_full]
+        return [] if queue is None or not name.startswith("queue/") else [queue.on_no_agent, queue.on_full, queue.on_closed]
 
     for name, queue in config.queues.items():
         own = f"queue/{name}"
-        for field in ("on_no_agent", "on_full"):
+        for field in ("on_no_agent", "on_full", "on_closed"):
             to = getattr(queue, field)
             if to == own or own in _reaches(to, at_once):
                 findings.add(
@@ -321,9 +359,9 @@ def _inbound(config: Config, findings: Findings, tree: dict[str, Any]) -> None:
     written = tree.get("inbound")
     if isinstance(written, list) and len(written) != len(config.inbound):
         return  # a route that is wrong in itself may be the one that covers the rest
-    catch_all = [route for route in config.inbound if not route.caller]
+    catch_all = [route for route in config.inbound if not (route.caller or route.did or route.callers)]
     for jack, line in config.ports.fxo.items():
-        if line.enabled and not any(not route.lines or jack in route.lines for route in catch_all):
+        if line.enabled and not any(jack in route.lines or not (route.lines or route.trunks) for route in catch_all):
             findings.add(
                 f"ports.fxo.{jack}",
                 None,
@@ -335,7 +373,7 @@ def _inbound(config: Config, findings: Findings, tree: dict[str, Any]) -> None:
 def _outbound(config: Config, findings: Findings) -> None:
     groups = {line.group for line in config.ports.fxo.values() if line.enabled}
     for index, route in enumerate(config.outbound):
-        if route.group not in groups:
+        if route.group not in groups and not (route.trunks and route.group in ("", OutboundRoute().group)):
             findings.add(f"outbound[{index}].group", route.group, "has no enabled line", suggest(route.group, groups))
         if "." in route.pattern[:-1]:
             findings.add(
@@ -364,12 +402,33 @@ def _languages(config: Config, findings: Findings) -> None:
                 )
 
 
+def _encryption(config: Config, findings: Findings) -> None:
+    for number, extension in config.extensions.items():
+        secured = config.sip.tls or config.sip.wss
+        if extension.kind == "sip" and extension.srtp == "required" and not secured and not config.lab.open:
+            path = f"extensions.{number}.srtp"
+            remedy = "set sip.tls or sip.wss, or srtp to offer or no"
+            findings.add(path, extension.srtp, "can never be met: its keys travel over TLS only", remedy)
+
+
+def _lab(config: Config, findings: Findings) -> None:
+    lab = config.lab
+    for name in ("echo", "record_prefix", "guests"):
+        value = getattr(lab, name)
+        if value and not lab.open:
+            findings.add(f"lab.{name}", value, "is for a test bench only", "remove it, or set lab.open where no branch depends on the box")
+    if lab.echo in config.extensions:
+        findings.add("lab.echo", lab.echo, "is an extension", "give a number of its own")
+    if lab.guests and lab.guests not in config.extensions:
+        findings.add("lab.guests", lab.guests, "is no extension", suggest(lab.guests, config.extensions))
+
+
 def _secrets(config: Config, findings: Findings) -> None:
     for number, extension in config.extensions.items():
         path, secret = f"extensions.{number}.secret", extension.secret
         if secret and extension.kind != "sip":
             findings.add(path, "(hidden)", "is given for an analog phone", "remove it")
-        elif secret and (len(secret) < 8 or secret == number or len(set(secret)) < 4):
+        elif secret and not config.lab.open and (len(secret) < 8 or secret == number or len(set(secret)) < 4):
             findings.add(path, "(hidden)", "is easy to guess", "give at least 8 mixed characters, or remove it and a random one is made")
     for number, agent in config.agents.items():
         if agent.pin and (len(agent.pin) < 4 or agent.pin == number or len(set(agent.pin)) == 1):

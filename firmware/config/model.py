@@ -11,19 +11,23 @@ there is no problem at all.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from msgspec import inspect
 
 from firmware.config.board import Board
-from firmware.config.crosscheck import cross_check
+from firmware.config.carriers import expand
+from firmware.config.crosscheck import TREE, cross_check
+from firmware.config.forms import words
 from firmware.config.problems import ConfigErrors, Findings, Problem, suggest
 from firmware.config.schema.tree import SCHEMA_VERSION, Config
+from firmware.config.upgrade import upgraded
 
-_TREE = inspect.type_info(Config)
 _KINDS: dict[type, str] = {
     inspect.IntType: "a whole number",
     inspect.FloatType: "a number",
@@ -52,11 +56,30 @@ def check(
     tree = _parse(data, findings)
     if tree is None:
         return None, findings.problems
+    return check_tree(tree, file=file, board=board, zones=zones, prompts=prompts)
+
+
+def check_tree(
+    tree: dict[str, Any],
+    *,
+    file: str,
+    board: Board | None = None,
+    zones: Collection[str] = (),
+    prompts: Collection[str] = (),
+) -> tuple[Config | None, list[Problem]]:
+    """The same of the tree that a site file gives."""
+    findings = Findings(file)
     version = tree.get("schema", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         findings.add("schema", version, "was written by a newer version", f"this version reads schema 1 to {SCHEMA_VERSION}")
         return None, findings.problems
-    clean = _entry(tree, _TREE, "", findings)
+    try:
+        tree = upgraded(tree)
+    except ValueError:
+        findings.add("schema", version, "is not the version of what follows", "give the version that wrote the file, or set it up anew")
+        return None, findings.problems
+    tree = expand(tree)
+    clean = _entry(tree, TREE, "", findings)
     config = clean if isinstance(clean, Config) else Config()
     cross_check(config, findings, tree, board=board, zones=zones, prompts=prompts)
     return (None if findings.problems else config), findings.problems
@@ -77,15 +100,37 @@ def load(
     return config
 
 
+def tree_of(data: bytes) -> dict[str, Any]:
+    """The tree of a site file in this schema version, unchecked. Raises ConfigErrors where it is no TOML."""
+    findings = Findings("file")
+    tree = _parse(data, findings)
+    if tree is None:
+        raise ConfigErrors(findings.problems)
+    with contextlib.suppress(ValueError):           # a check tells
+        tree = upgraded(tree)
+    return tree
+
+
 def board_name(data: bytes) -> str:
     """The board a configuration names, also when the rest of it is wrong; "" when that cannot be read."""
-    name = (_parse(data, Findings("")) or {}).get("board", Config().board)
+    return board_of(_parse(data, Findings("")) or {})
+
+
+def board_of(tree: dict[str, Any]) -> str:
+    """The same of the tree that a site file gives."""
+    name = tree.get("board", Config().board)
     return name if isinstance(name, str) else ""
+
+
+@lru_cache(maxsize=1)
+def _tree(data: bytes) -> dict[str, Any]:
+    """A file is read for the name of its board first. Nobody changes the tree."""
+    return tomllib.loads(data.decode("utf-8"))
 
 
 def _parse(data: bytes, findings: Findings) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        return _tree(data)
     except UnicodeDecodeError as error:
         findings.add(f"byte {error.start}", None, "is not UTF-8 text", "save the file as UTF-8")
     except tomllib.TOMLDecodeError as error:
@@ -95,6 +140,16 @@ def _parse(data: bytes, findings: Findings) -> dict[str, Any] | None:
             where[1] if where else "file", None, re.sub(r" \(at .*\)$", "", text), "write it as TOML: name = value, text in quotes"
         )
     return None
+
+
+def check_value(value: Any, kind: inspect.Type, path: str, findings: Findings) -> bool:
+    """Check one value of a site file against its type in the schema; a table is checked for what stands in it."""
+    return _entry(value, kind, path, findings) is not _WRONG
+
+
+def allowed(kind: inspect.Type, unit: str = "") -> str:
+    """What may stand in a setting of this type, in words."""
+    return _allowed(kind, unit)
 
 
 class _Wrong:
@@ -219,7 +274,7 @@ def _allowed(kind: inspect.Type, unit: str = "") -> str:
             most = "" if kind.max_length is None else f" to {kind.max_length}"
             parts.append(f"of {kind.min_length or 0}{most} characters" if most else f"of at least {kind.min_length} characters")
         if kind.pattern is not None:
-            parts.append(f"of the form {kind.pattern}")
+            return "allowed: " + " ".join(parts) + f": {words(kind.pattern)}"
         return "allowed: " + " ".join(parts)
     if isinstance(kind, (inspect.ListType, inspect.DictType)) and (kind.min_length is not None or kind.max_length is not None):
         return f"allowed: {kind.min_length or 0} to {kind.max_length if kind.max_length is not None else 'any number of'} entries"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
@@ -62,6 +61,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     if not names:
         return "none is defined"
+    from difflib import get_close_matches  # only a mistake needs it
+
     near = get_close_matches(word, names, n=1, cutoff=0.6)
     listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"did you mean {near[0]}? allowed: {listed}" if near else f"allowed: {listed}"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from firmware.config.diff import flat, plain, setting
+from firmware.config.diff import flat_tree, plain, setting
 from firmware.config.schema.tree import Config
 
 HIDDEN = "(hidden)"
@@ -17,8 +17,13 @@ HIDDEN = "(hidden)"
 
 def set_lines(config: Config, *, secrets: bool = False) -> list[str]:
     """`set path value` for everything that is not a default; secrets are hidden unless asked for."""
+    return set_lines_of(plain(config), secrets=secrets)
+
+
+def set_lines_of(tree: dict[str, Any], *, secrets: bool = False) -> list[str]:
+    """The same of a tree as a site file gives it."""
     lines = []
-    for path, value in flat(config).items():
+    for path, value in flat_tree(tree).items():
         if value == {}:
             lines.append(f"set {path}")
         else:
@@ -28,9 +33,19 @@ def set_lines(config: Config, *, secrets: bool = False) -> list[str]:
 
 
 def to_toml(config: Config) -> str:
-    """The file that gives this configuration: defaults left out, plain values before tables."""
-    body: dict[str, Any] = plain(config)
-    return "\n".join(_table(body, "")).strip() + "\n"
+    """The file that gives this configuration: defaults left out, plain values before tables. It names its schema version, so that a
+    later version knows what it reads."""
+    return toml_of({"schema": config.schema, **plain(config)})
+
+
+def toml_of(tree: dict[str, Any]) -> str:
+    """The same of a tree as a site file gives it."""
+    return "\n".join(_table(tree, "")).strip() + "\n"
+
+
+def toml_value(value: Any) -> str:
+    """A plain value as a site file writes it."""
+    return _toml_value(value)
 
 
 def _table(body: dict[str, Any], path: str) -> list[str]:
@@ -70,9 +85,10 @@ def _toml_value(value: Any) -> str:
 
 _APPLY = {
     "live": "at once",
-    "calls-drain": "for new calls",
-    "restart-port": "after that port is idle",
-    "restart": "at the next start",
+    "control": "at once; conversations go on",
+    "restart-port": "when no call is on that port",
+    "calls-drain": "when no call is up",
+    "restart": "when no call is up; the appliance starts anew",
     "reboot": "after a reboot",
 }
 
@@ -121,8 +137,10 @@ def _row(field: inspect.Field, kind: inspect.Type, meta: inspect.Metadata) -> st
     meaning = str((meta.extra_json_schema or {}).get("description", "Free text for people" if field.name == "note" else ""))
     if extra.get("secret"):
         meaning += " (never shown)"
+    if extra.get("role"):
+        meaning += f" (changed by role {extra['role']} only)"
     default = "required" if field.required else f"`{_toml_value(_default(field))}`{unit if _default(field) not in ('', [], {}) else ''}"
-    cells = [f"`{field.encode_name}`", _values(kind) + unit, default, _APPLY[str(extra.get("apply", "live"))], meaning]
+    cells = [f"`{field.encode_name}`", _values(kind) + unit, default, _APPLY[str(extra.get("apply", "") or "live")], meaning]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

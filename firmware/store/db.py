@@ -2,12 +2,12 @@
 
 Theory of operation
 -------------------
-`execute` and `transaction` put work in a queue in memory and return at once; the writer thread takes what is there, writes
-it as one transaction (WAL, synchronous=FULL: durable when `flush` returns) and goes on. A full or stalled disk makes the
-writer roll back, raise an alarm and try the same batch again with back-off: the caller never waits and nothing is lost
-until `limit` units wait in memory; then new work is refused, counted in `lost` and alarmed. A statement that is wrong in
-itself is dropped with a log entry and its neighbours are written. Invariants: units are written in the order given; a
-unit is written whole or not at all; only this class writes the file.
+`execute` and `transaction` put work in a queue in memory and return at once; the writer thread gathers for `GATHER_S` what comes, writes
+it as one transaction (WAL, synchronous=FULL: durable when `flush` returns) and goes on; `flush` and `close` do not wait for that. A full
+or stalled disk makes the writer roll back, raise an alarm and try the same batch again with back-off: the caller never waits and nothing
+is lost until `limit` units wait in memory; then new work is refused, counted in `lost` and alarmed. A statement that is wrong in itself
+is dropped with a log entry and its neighbours are written. Invariants: units are written in the order given; a unit is written whole or
+not at all; only this class writes the file.
 A file that is not a sound database is moved aside (`NAME.corrupt`), an alarm says so, and a new file with a new
 `generation` takes its place. Migrations are numbered files `0001_name.sql`, applied in order, each in a transaction;
 `PRAGMA user_version` is the last one applied.
@@ -23,8 +23,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from firmware.errors import StoreError
@@ -34,6 +35,7 @@ Statement = tuple[str, Sequence[Any]]
 Alarm = Callable[[str, str], None]
 
 BATCH = 500
+GATHER_S = 0.1
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 5.0
 # quick_check reads the whole file; above this size the header and schema alone are checked at start.
@@ -63,11 +65,15 @@ def load_migrations(folder: Path) -> list[tuple[int, str, str]]:
 class Database:
     """See the theory of operation above.
 
-    `on_alarm(kind, text)` is called from the writer thread: kinds "disk" (text "" when it is over), "full", "corrupt".
+    `on_alarm(kind, text)` is called from the writer thread: kinds "disk" (text "" when it is over), "full", "corrupt". `functions`:
+    name -> (number of arguments, function) that statements may use; they run in the writer thread and must always give the same.
     Raises StoreError when the file cannot be opened or was written by a newer version.
     """
 
-    def __init__(self, path: Path | str, migrations: Path | str, *, limit: int = 20_000, on_alarm: Alarm | None = None) -> None:
+    def __init__(
+        self, path: Path | str, migrations: Path | str, *, limit: int = 20_000, on_alarm: Alarm | None = None,
+        functions: Mapping[str, tuple[int, Callable[..., Any]]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.path = Path(path)
         self.limit = limit
         self.lost = 0
@@ -77,6 +83,7 @@ class Database:
         self.fresh = False
         """True when this start created the file."""
         self._on_alarm = on_alarm
+        self._functions = functions
         self._alarmed: set[str] = set()
         folder = migrations_of(migrations) if isinstance(migrations, str) and "/" not in migrations else Path(migrations)
         self._migrations = load_migrations(folder)
@@ -87,6 +94,7 @@ class Database:
         self._waiting = threading.Condition()
         self._submitted = 0
         self._done = 0
+        self._flushing = 0
         self._closing = False
         self._abandon = False
         self._writing_since: float | None = None
@@ -102,27 +110,37 @@ class Database:
     def transaction(self, statements: Iterable[Statement]) -> bool:
         """Queue statements that are written together or not at all; False when refused."""
         unit = list(statements)
-        if not unit:
-            return True
+        return self.units([unit]) if unit else True
+
+    def units(self, units: Sequence[list[Statement]]) -> bool:
+        """Queue several transactions, each written whole or not at all, in this order; False when one was refused."""
         with self._waiting:
             if self._closing:
                 raise StoreError(f"{self.path}: written to after it was closed")
-            refused = len(self._queue) >= self.limit
-            if refused:
-                self.lost += 1
-            else:
-                self._queue.append(unit)
-                self._submitted += 1
+            before = len(self._queue)
+            room = max(0, self.limit - before)
+            refused = len(units) - room
+            self._queue.extend(units[:room] if refused > 0 else units)
+            added = len(self._queue) - before
+            self._submitted += added
+            if (before == 0 and added) or before < BATCH <= before + added:      # else the writer gathers, or looks again by itself
                 self._waiting.notify_all()
-        if refused:
+            if refused > 0:
+                self.lost += refused
+        if refused > 0:
             self._alarm("full", f"{self.path}: {self.limit} writes wait for the disk; new ones are lost until it recovers")
-        return not refused
+        return refused <= 0
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything queued so far is durable; False on time-out. Blocks: not for the event loop in a call."""
         with self._waiting:
             target = self._submitted
-            return self._waiting.wait_for(lambda: self._done >= target, timeout_s)
+            self._flushing += 1
+            self._waiting.notify_all()
+            try:
+                return self._waiting.wait_for(lambda: self._done >= target, timeout_s)
+            finally:
+                self._flushing -= 1
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Rows of a read; sees what has been written (call `flush` first to see what is queued). Raises StoreError."""
@@ -167,6 +185,7 @@ class Database:
         while True:
             with self._waiting:
                 self._waiting.wait_for(lambda: self._queue or self._closing)
+                self._waiting.wait_for(lambda: self._flushing or self._closing or len(self._queue) >= BATCH, GATHER_S)
                 if self._abandon or (self._closing and not self._queue):
                     break
                 batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]
@@ -288,6 +307,8 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            for name, (arguments, function) in self._functions.items():
+                connection.create_function(name, arguments, function, deterministic=True)
             self._migrate(connection)
             connection.execute("CREATE TABLE IF NOT EXISTS store (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
             connection.execute(

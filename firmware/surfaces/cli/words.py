@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from firmware.errors import PbxError
+from firmware.surfaces.cli.errors import NotUnderstood
 
 
 class Argument(Struct, frozen=True):
@@ -45,10 +45,6 @@ class Line(Struct, frozen=True):
     watch: bool = False
 
 
-class NotUnderstood(PbxError):
-    """The line is no command; the message says why and what would be."""
-
-
 # What the console does itself: it needs no part of the appliance.
 LOCAL = (
     Word("help", "viewer", "List the commands; `?` after a word lists what may follow", "列出命令；单词后加 ? 显示可用的词", False),
@@ -60,17 +56,59 @@ LOCAL = (
         False,
         [Argument("language", "choice", True, values=["en", "zh"])],
     ),
-    Word("exit", "viewer", "Leave the console", "退出控制台", False),
-    Word("quit", "viewer", "Leave the console", "退出控制台", False),
+    Word("exit", "viewer", "Leave the configuration, else the console", "退出配置模式或控制台", False),
+    Word("quit", "viewer", "Leave the configuration, else the console", "退出配置模式或控制台", False),
+    Word("end", "viewer", "Leave the configuration", "退出配置模式", False),
+    Word("logout", "viewer", "Leave the console", "退出登录", False),
+    Word("configure", "supervisor", "Change the configuration: set, delete, commit", "进入配置模式：set、delete、commit", False),
+    Word("setup", "admin", "Set this box up, question by question; goes on where it was left", "逐项设置本机；可从中断处继续", False),
+    Word(
+        "password",
+        "viewer",
+        "Change a password: your own, or as administrator somebody's",
+        "修改密码：自己的，管理员可改他人的",
+        False,
+        [Argument("user", "str", False, "Log-in name; yours without it")],
+    ),
+    Word(
+        "terminal",
+        "viewer",
+        "Size and kind of this terminal",
+        "终端的尺寸和类型",
+        False,
+        [
+            Argument("what", "choice", True, "What is told", values=["width", "length", "kind"]),
+            Argument("value", "str", True, "Columns, rows, or vt100 or dumb"),
+        ],
+    ),
     Word(
         "trace",
         "viewer",
-        "Events of one call, leg or telephone: SIP, line and call, from the first kept on",
-        "跟踪一个呼叫的 SIP、线路和呼叫事件",
+        "Events of one call, leg or telephone: SIP, RTP figures, line and call, from the first kept on",
+        "跟踪一个呼叫的 SIP、RTP 统计、线路和呼叫事件",
         False,
         [Argument("call", "str", True, "Call, leg or extension")],
     ),
+    Word("walk", "supervisor", "Walk test: which jack is which number, with a mobile phone", "线路对号：用手机找出各插口的号码", False),
+    Word(
+        "save-capture",
+        "supervisor",
+        "Fetch a capture into a file: a line's sound and timeline, a call's packets",
+        "将抓取的录音和时间线，或呼叫的抓包，保存到文件",
+        False,
+        [
+            Argument("name", "str", True, "Capture, as `capture list` or `capture call` names it"),
+            Argument("file", "str", False, "File or folder"),
+        ],
+    ),
 )
+
+
+PROGRAMS = frozenset({
+    "capture packets", "capture read", "complete", "configuration now", "configuration take", "lookup answer", "lookup questions",
+    "login challenge", "login prove", "voicemail alarm", "voicemail mailed", "voicemail outbox",
+})  # fmt: skip
+"""What programs ask each other: no word for people, who would only be held up by it."""
 
 
 def parse(line: str, words: list[Word]) -> Line:
@@ -79,7 +117,7 @@ def parse(line: str, words: list[Word]) -> Line:
     try:
         parts = shlex.split(body, posix=True)
     except ValueError as error:
-        raise NotUnderstood(f"{error}: close the quotation mark") from error
+        raise NotUnderstood("quote", reason=error) from error
     watch = bool(parts) and len(parts) > 1 and len(parts[0]) >= 2 and "watch".startswith(parts[0])
     if watch:
         parts = parts[1:]
@@ -88,13 +126,25 @@ def parse(line: str, words: list[Word]) -> Line:
 
 
 def _split_filter(line: str) -> tuple[str, str]:
-    body, bar, tail = line.partition("|")
-    if not bar:
-        return body, ""
+    at = _bar(line)
+    if at < 0:
+        return line, ""
+    body, tail = line[:at], line[at + 1 :]
     verb, _, pattern = tail.strip().partition(" ")
     if not verb or not "match".startswith(verb) or not pattern.strip():
-        raise NotUnderstood("after | comes `match PATTERN`")
+        raise NotUnderstood("match")
     return body, pattern.strip().strip("\"'")
+
+
+def _bar(line: str) -> int:
+    """Place of the first | outside of quotation marks, -1 without one."""
+    mark = ""
+    for at, character in enumerate(line):
+        if character in "\"'":
+            mark = "" if mark == character else mark or character
+        elif character == "|" and not mark:
+            return at
+    return -1
 
 
 def _resolve(parts: list[str], words: list[Word]) -> tuple[Word, list[str]]:
@@ -110,12 +160,11 @@ def _resolve(parts: list[str], words: list[Word]) -> tuple[Word, list[str]]:
         following = {word.path.split()[taken] for word in longer}
         choices = {given} & following or {name for name in following if name.startswith(given)}
         if len(choices) > 1:
-            raise NotUnderstood(f"{given!r} may mean {', '.join(sorted(choices))}; write more of it")
+            raise NotUnderstood("ambiguous", given=given, choices=", ".join(sorted(choices)))
         if not choices:
             if exact:
                 break
-            known = ", ".join(sorted(following))
-            raise NotUnderstood(f"{given!r} is not understood; possible here: {known}")
+            raise NotUnderstood("unknown", given=given, known=", ".join(sorted(following)))
         (name,) = choices
         candidates = [word for word in longer if word.path.split()[taken] == name]
         taken += 1
@@ -123,7 +172,7 @@ def _resolve(parts: list[str], words: list[Word]) -> tuple[Word, list[str]]:
     if complete:
         return complete[0], parts[taken:]
     following = {word.path.split()[taken] for word in candidates}
-    raise NotUnderstood(f"the command is not complete; next: {', '.join(sorted(following))}")
+    raise NotUnderstood("incomplete", next=", ".join(sorted(following)))
 
 
 def _arguments(word: Word, parts: list[str]) -> dict[str, Any]:
@@ -135,17 +184,17 @@ def _arguments(word: Word, parts: list[str]) -> dict[str, Any]:
         if named is None:
             if not free:
                 takes = " ".join(argument.name for argument in word.arguments) or "none"
-                raise NotUnderstood(f"{word.path}: {part!r} is one argument too many; it takes {takes}")
+                raise NotUnderstood("surplus", path=word.path, given=part, takes=takes)
             named, value = free[0], part
         if named.name in args:
-            raise NotUnderstood(f"{word.path}: {named.name} is given twice")
+            raise NotUnderstood("twice", path=word.path, name=named.name)
         if named in free:
             free.remove(named)
         args[named.name] = _value(word, named, value)
     missing = [argument for argument in free if argument.required]
     if missing:
         names = " ".join(argument.name for argument in missing)
-        raise NotUnderstood(f"{word.path}: {names} is missing; try `{word.path} ?`")
+        raise NotUnderstood("missing", path=word.path, names=names)
     return args
 
 
@@ -153,19 +202,19 @@ def _value(word: Word, argument: Argument, text: str) -> Any:
     if argument.kind == "choice":
         choices = [value for value in argument.values if value == text] or [value for value in argument.values if value.startswith(text)]
         if len(choices) != 1:
-            raise NotUnderstood(f"{word.path}: {argument.name} is one of {', '.join(argument.values)}")
+            raise NotUnderstood("choice", path=word.path, name=argument.name, values=", ".join(argument.values))
         return choices[0]
     if argument.kind in ("int", "float"):
         try:
             return int(text) if argument.kind == "int" else float(text)
         except ValueError:
-            raise NotUnderstood(f"{word.path}: {argument.name} is a number, not {text!r}") from None
+            raise NotUnderstood("number", path=word.path, name=argument.name, given=text) from None
     if argument.kind == "bool":
         if text.lower() in ("true", "yes", "on"):
             return True
         if text.lower() in ("false", "no", "off"):
             return False
-        raise NotUnderstood(f"{word.path}: {argument.name} is true or false, not {text!r}")
+        raise NotUnderstood("boolean", path=word.path, name=argument.name, given=text)
     if argument.kind.startswith("list"):
         return [item for item in text.split(",") if item]
     return text
