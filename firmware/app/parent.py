@@ -6,9 +6,10 @@ The parent makes the shared memory and the sockets, forks media, core and manage
 simulated world by exec where the board asks for it, and then only watches: one poll over pid descriptors and a signal pipe,
 no event loop, no thread. A child that ends or whose heartbeat stands still is started again after a back-off; it finds the
 sockets and segments where its predecessor left them. Too many restarts of core or media restart them together; if that
-happens again within ten minutes the appliance stops with status 70 (the watchdog of a box then reboots it). manage and the
+happens again within ten minutes the appliance stops with status 70 (the box then restarts; `vital.py` feeds its watchdog). manage and the
 world never take the calls down: they are tried again for ever. SIGTERM or SIGINT stop core, manage, media and the world in
 that order; one that does not end in its time is killed, and a second signal kills at once. Children die with the parent.
+On a board with line chips the parent holds RESET and the lifeline relay, which gets current while `hal/lifeline.py` allows it.
 Invariants: one parent for each state folder (lock file); after `run` returns no child exists; a wrong configuration or a
 port in use starts nothing.
 """
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import importlib
 import json
 import logging
@@ -30,15 +30,36 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from firmware.app import privilege
 from firmware.app.handover import PROCESSES, Handover
-from firmware.app.site import ROOT, Site, load_secrets, with_secrets
-from firmware.app.sockets import StartError, reachable, rtp_sockets, sip_sockets, unix_listener, world_segment
+from firmware.app.image import load_image
+from firmware.app.lifeline import LifelineRelay
+from firmware.app.site import ROOT, Site, effective
+from firmware.app.sockets import (
+    StartError,
+    allow_files,
+    reachable,
+    rtp_sockets,
+    sip_sockets,
+    tls_listener,
+    unix_listener,
+    world_segment,
+)
+from firmware.app.start import Level, Start
+from firmware.app.vital import Vital
+from firmware.core.phones_vault import make_ledger, make_vault
 from firmware.errors import PbxError
+from firmware.hal.board import board_folder
+from firmware.hal.lifeline import LifelineWord
+from firmware.net.address import mark
 from firmware.runtime import log as process_log
 from firmware.runtime.health import stale
 from firmware.store.files import write_atomic
+
+if TYPE_CHECKING:
+    from firmware.hal.seams import Parts
 
 WEDGED_MS = 10_000
 PERIOD_MS = 60_000
@@ -50,8 +71,10 @@ STOP_MS = {"core": 6000, "manage": 2000, "media": 3000, "world": 2000}
 STOP_ORDER = ("core", "manage", "media", "world")
 START_ORDER = ("world", "media", "core", "manage")
 EXIT_ESCALATED = 70
-# Imported before the first fork, so that children share the pages and start fast. Never dsp.engine, never sim.
-IMAGE = ("asyncio", "sqlite3", "firmware.app.core", "firmware.app.manage")
+FRESH_MS = 3000  # a heartbeat that old is none, for the lifeline
+START_MS, START_LOOK_MS = 15_000, 50  # so long after a start it is looked so often whether the lifeline may open
+MAIL_MS = 300
+FILES = 2000  # open at a time, beside the sockets of RTP: connections, databases, recordings
 
 log = logging.getLogger("branchpbx.parent")
 Main = Callable[[Handover], int]
@@ -71,6 +94,7 @@ class Child:
         self.starts = 0
         self.started_ms = 0
         self.retry_at: int | None = None
+        self.planned = False             # its end was asked for: it is started again at once
         self.restarts: deque[int] = deque()
 
     @property
@@ -93,6 +117,7 @@ class Parent:
         *,
         wall_base_ms: int | None = None,
         speed: int = 100,
+        start: Start | None = None,
         mains: Mapping[str, Main] | None = None,
         wedged_ms: int = WEDGED_MS,
         backoff_ms: Sequence[int] = BACKOFF_MS,
@@ -106,6 +131,9 @@ class Parent:
         self._bind = bind
         self._wall_base_ms = wall_base_ms
         self._speed = speed
+        self._begin = start
+        self._anew = False
+        self._hup = False
         self._mains = mains
         self._wedged_ms = wedged_ms
         self._backoff_ms = backoff_ms
@@ -119,6 +147,14 @@ class Parent:
         self._signals = 0
         self._status = 0
         self._handover: Handover | None = None
+        self._relay = LifelineRelay()
+        self._vital = Vital(self._run)
+        self._noted = False              # what the processes of the start were built with is written
+
+    @property
+    def anew(self) -> bool:
+        """Whether it ended in order to begin anew with another configuration."""
+        return self._anew and self._signals == 0
 
     def run(self) -> int:
         """Start, supervise until told to stop, end every child; the exit status. Raises StartError and StoreError."""
@@ -127,16 +163,19 @@ class Parent:
         try:
             process_log.configure("parent", self._state / "log", stderr=True)
             self._watch_signals()
+            if self._begin is not None:
+                self._config = self._begin.take(self._site)
             handover = self._handover = self._make_handover()
             self._write_endpoints(handover)
-            for module in IMAGE if self._mains is None else ():
-                importlib.import_module(module)
-            gc.collect()
-            gc.freeze()
             log.info("started: state %s, SIP %s:%d", self._state, self._bind, handover.sip_udp.getsockname()[1])
             self._write_pid("parent", os.getpid())
             try:
                 for name in START_ORDER:
+                    if name == "manage":
+                        handover.let_core_pass("manage")
+                        self._note_start(handover)
+                    if self._mains is None:
+                        load_image(name)
                     if name in self._children and not self._stopping:
                         self._start(self._children[name])
                 self._supervise()
@@ -177,12 +216,21 @@ class Parent:
     def _make_handover(self) -> Handover:
         from firmware.dsp.ring import RingSegment
 
-        config = with_secrets(self._config, load_secrets(self._state / "secrets.json", self._config))
+        config = self._config if self._begin is not None else effective(self._config, self._state, None)
         sip_udp, sip_tcp = sip_sockets(self._bind, config.sip.port)
-        rtp = rtp_sockets(self._bind, config.rtp)
+        sip_tls = tls_listener(self._bind, config.sip.tls_port, config.sip.port) if config.sip.tls else None
+        sip_wss = tls_listener(self._bind, config.sip.wss_port, config.sip.port, beside=2, what="wss") if config.sip.wss else None
+        allow_files(FILES + 2 * config.rtp.calls)
+        rtp, rtcp = rtp_sockets(self._bind, config.rtp)
         control = unix_listener(self._run / "control.sock")
         manage = unix_listener(self._run / "manage.sock")
-        world_fd = world_segment(self._speed, self._wall_base_ms) if self._board.seam == "world" else -1
+        world_fd = world_segment(self._speed, self._wall_base_ms, len(self._board.chains)) if self._board.seam == "world" else -1
+        for each in (sip_udp, sip_tcp, sip_tls, sip_wss):
+            if each is not None:
+                mark(each, config.sip.dscp)
+        for each in (*rtp, *rtcp):
+            mark(each, config.rtp.dscp)
+        lines = self._lines(world_fd)
         channel_media, channel_core = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         return Handover(
             state=self._state,
@@ -197,10 +245,30 @@ class Parent:
             world_fd=world_fd,
             sip_udp=sip_udp,
             sip_tcp=sip_tcp,
+            sip_tls=sip_tls,
+            sip_wss=sip_wss,
             rtp=rtp,
+            rtcp=rtcp,
             control=control,
             manage=manage,
+            lines=lines,
+            lifeline=LifelineWord() if self._board.lifeline is not None else None,
+            keys_fd=make_vault(),
+            registrations_fd=make_ledger(),
         )
+
+    def _lines(self, world_fd: int) -> Parts | None:
+        """RESET, relay and LEDs of the board; HardwareError when they cannot be had."""
+        if not self._board.chains:
+            return None
+        if self._board.seam == "world":
+            from firmware.dsp.chip_mail import ChipMail
+            from firmware.hal.world import WorldLines
+
+            return WorldLines(self._board, ChipMail(world_fd, 1, MAIL_MS))
+        from firmware.hal.gpio import BoardLines
+
+        return BoardLines(self._board)
 
     def _write_endpoints(self, handover: Handover) -> None:
         ports = [each.getsockname()[1] for each in handover.rtp]
@@ -208,6 +276,8 @@ class Parent:
             "bind": self._bind,
             "address": reachable(self._bind),
             "sip_port": handover.sip_udp.getsockname()[1],
+            "sip_tls_port": handover.sip_tls.getsockname()[1] if handover.sip_tls is not None else 0,
+            "sip_wss_port": handover.sip_wss.getsockname()[1] if handover.sip_wss is not None else 0,
             "rtp_first": ports[0],
             "rtp_last": ports[-1],
             "control": str(self._run / "control.sock"),
@@ -227,6 +297,8 @@ class Parent:
         child.starts += 1
         child.retry_at = None
         handover.starts[child.name] = child.starts
+        if self._begin is not None:
+            self._begin.refresh(handover, child.name)
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -243,6 +315,15 @@ class Parent:
         child.started_ms = _now_ms()
         self._write_pid(child.name, pid)
         log.info("%s started: pid %d, start %d", child.name, pid, child.starts)
+        if self._begin is not None and self._noted:
+            self._begin.note(handover, child.name)
+
+    def _note_start(self, handover: Handover) -> None:
+        """What world, media and core were built with: management is the first to ask, core should not wait for it."""
+        self._noted = True
+        for child in self._children.values():
+            if self._begin is not None and child.running:
+                self._begin.note(handover, child.name)
 
     def _be(self, name: str, handover: Handover, parent: int) -> None:
         """The child's side of fork; never returns."""
@@ -260,6 +341,8 @@ class Parent:
             process_log.configure(name, handover.state / "log", stderr=True, background=name != "world")
             privilege.drop(name, handover.state)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+            if name == "media" and self._mains is None:
+                handover.let_core_pass("media")
             if self._mains is not None:
                 status = self._mains[name](handover)
             else:
@@ -285,19 +368,36 @@ class Parent:
     def _watch_signals(self) -> None:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._hup = True
+            return
         self._signals += 1
         self._stopping = True
+
+    def _renew(self, level: Level | None) -> None:
+        """Management wants processes that are built with the configuration in force (`app/start.py`)."""
+        log.info("new processes are wanted: %s", level or "nothing")
+        if level == "appliance":
+            self._anew = self._stopping = True
+            return
+        for name in ("core", "media") if level == "media" else ("core",) if level == "control" else ():
+            child = self._children[name]
+            if child.running and not child.planned:
+                child.planned = True
+                _kill(child.pid, signal.SIGUSR1 if name == "core" else signal.SIGTERM)
 
     def _supervise(self) -> None:
         handover = self._handover
         assert handover is not None
         while not self._stopping:
             self._wait(self._next_ms())
+            if self._hup:
+                self._hup = False
+                self._renew(self._begin.wanted(self._run) if self._begin is not None else None)
             handover.ring.beat("parent")
             now = _now_ms()
             for child in self._children.values():
@@ -305,11 +405,23 @@ class Parent:
                     self._check_heartbeat(child, now)
                 elif child.retry_at is not None and now >= child.retry_at and not self._stopping:
                     self._start(child)
+            if not self._stopping:
+                self._vital.keep(now, self._lives("core", now))
+                self._relay.keep(handover, now, self._lives("core", now), self._lives("media", now), self._stopping)
+
+    def _lives(self, name: str, now: int) -> bool:
+        """True while a process runs and shows its heartbeat."""
+        handover, child = self._handover, self._children[name]
+        assert handover is not None
+        beat = handover.ring.heartbeat_ns(name) // 1_000_000
+        return child.running and beat >= child.started_ms and now - beat < FRESH_MS
 
     def _next_ms(self) -> int:
         """Milliseconds until something may be due; at most a second, for the heartbeats."""
         now = _now_ms()
-        return max(0, min([1000] + [child.retry_at - now for child in self._children.values() if child.retry_at is not None]))
+        starting = any(now - child.started_ms < START_MS for child in self._children.values())
+        most = START_LOOK_MS if starting and self._board.lifeline is not None and self._relay.state != "energised" else 1000
+        return max(0, min([most] + [child.retry_at - now for child in self._children.values() if child.retry_at is not None]))
 
     def _wait(self, timeout_ms: int) -> None:
         """Wait for a signal or the end of a child; handle ends."""
@@ -348,7 +460,12 @@ class Parent:
         assert handover is not None
         if child.name == "core":
             handover.ring.set_core_present(False)
+        if child.name == "media" and handover.lifeline is not None:
+            handover.lifeline.pair_ready = False
         if self._stopping:
+            return
+        if child.planned:
+            child.planned, child.retry_at = False, _now_ms()
             return
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         log.error("%s (pid %d) ended with %s; it is started again", child.name, pid, how)
@@ -390,8 +507,11 @@ class Parent:
             child.retry_at = None
         for name in STOP_ORDER:
             child = self._children.get(name)  # type: ignore[assignment]
+            if name == "world":
+                self._relay.release(self._handover)       # after media has left the lines, and while the world still answers
             if child is not None and child.running:
                 self._stop_one(child)
+        self._relay.release(self._handover)
 
     def _stop_one(self, child: Child) -> None:
         if self._wake_read < 0:
@@ -432,10 +552,11 @@ class Parent:
                 (self._run / name).unlink()
         handover = self._handover
         if handover is not None:
-            held = (handover.sip_udp, handover.sip_tcp, *handover.rtp, handover.control, handover.manage)
+            held = (*handover.sip_listeners, *handover.rtp, *handover.rtcp, handover.control, handover.manage)
             for each in (*held, handover.channel_core, handover.channel_media):
                 each.close()
             os.close(handover.event_fd)
+            handover.leave_keys()
             if handover.world_fd >= 0:
                 os.close(handover.world_fd)
         if self._lock >= 0:
@@ -458,16 +579,21 @@ def _exec_world(handover: Handover) -> int:
     """Become the simulated world, which inherits nothing but its segment (`BRANCHPBX_WORLD_FD`)."""
     os.set_inheritable(handover.world_fd, True)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "BRANCHPBX_WORLD_FD": str(handover.world_fd), "PYTHONPATH": path}
+    file = str((board_folder(handover.board.name) / "board.toml").absolute())
+    environment = {**os.environ, "BRANCHPBX_WORLD_FD": str(handover.world_fd), "BRANCHPBX_BOARD_FILE": file, "PYTHONPATH": path}
     arguments = [sys.executable, "-m", "firmware", "sim", "world", "--state", str(handover.state)]
     os.execve(sys.executable, arguments, environment)
     return 1
 
 
-def run(site: Site, state: Path, bind: str, *, wall_base_ms: int | None, speed: int) -> int:
+def run(site: Site, state: Path, bind: str, *, wall_base_ms: int | None, speed: int, start: Start | None = None) -> int:
     """Run an appliance until it is told to stop; status 1 with a message when it cannot start."""
     try:
-        return Parent(site, state, bind, wall_base_ms=wall_base_ms, speed=speed).run()
+        parent = Parent(site, state, bind, wall_base_ms=wall_base_ms, speed=speed, start=start)
+        status = parent.run()
+        if parent.anew and start is not None:
+            os.execve(sys.executable, sys.orig_argv, start.environment())
+        return status
     except PbxError as error:
         sys.stderr.write(f"branchpbx: {error}\n")
         return 1

@@ -5,8 +5,11 @@ from __future__ import annotations
 import secrets as random_source
 import string
 import zoneinfo
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +17,7 @@ from msgspec import Struct
 import firmware
 from firmware.call.speech import Catalogue, missing
 from firmware.config.board import Board
-from firmware.config.model import board_name, check
+from firmware.config.model import board_name, board_of, check, check_tree
 from firmware.config.problems import Problem, shown, suggest
 from firmware.config.schema.tree import Config
 from firmware.errors import ConfigError, StoreError
@@ -26,6 +29,25 @@ ROOT = Path(firmware.__file__).resolve().parent.parent
 SECRET_LETTERS = "".join(c for c in string.ascii_letters + string.digits if c not in "0O1lI")
 SECRET_LENGTH = 20
 PIN_LENGTH = 6
+
+
+class Zones(Collection[str]):
+    """The time zones that this box knows: asked for one of them it looks for its file, and lists all of them only to suggest another."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return isinstance(name, str) and bool(zoneinfo.ZoneInfo(name))
+        except (KeyError, ValueError, OSError):       # no such zone, or no name at all
+            return False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(zoneinfo.available_timezones()))
+
+    def __len__(self) -> int:
+        return len(zoneinfo.available_timezones())
 
 
 class Site(Struct, frozen=True):
@@ -46,9 +68,22 @@ def read_site(path: Path) -> Site:
     except OSError as error:
         problem = Problem(file, "file", "", f"cannot be read ({error.strerror})", "name a readable file with --config FILE")
         return Site(file, None, None, [problem], [])
+    return site_of(data, file)
+
+
+def site_of(data: bytes, file: str, *, clips: bool = True) -> Site:
+    """The same of a site file's bytes. `clips`: also look which clips are missing."""
+    return _site(board_name(data), partial(check, data), file, clips)
+
+
+def site_of_tree(tree: dict[str, Any], file: str) -> Site:
+    """The same of the tree that a site file gives, without a look at clips."""
+    return _site(board_of(tree), partial(check_tree, tree), file, clips=False)
+
+
+def _site(name: str, check_it: Callable[..., tuple[Config | None, list[Problem]]], file: str, clips: bool) -> Site:
     problems: list[Problem] = []
     board: Board | None = None
-    name = board_name(data)
     try:
         board = load_board(name)
     except ConfigError as error:
@@ -57,19 +92,24 @@ def read_site(path: Path) -> Site:
         ]
         problems.append(Problem(file, "board", shown(name), f"is not a board that can be used ({error})", suggest(name, known)))
     texts = load_catalogue()
-    config, found = check(data, file=file, board=board, zones=zoneinfo.available_timezones(), prompts=texts.ids)
+    config, found = check_it(file=file, board=board, zones=Zones(), prompts=texts.ids)
     problems += found
     if problems:
         return Site(file, None, None, problems, [])
-    return Site(file, config, board, [], missing_clips(config, texts) if config is not None else [])
+    return Site(file, config, board, [], missing_clips(config, texts) if clips and config is not None else [])
 
 
-def with_sip_port(site: Site, port: int) -> Site:
-    """The site with another SIP port (`--sip-port`); one with problems stays as it is."""
-    if site.config is None:
-        return site
-    sip = msgspec.structs.replace(site.config.sip, port=port)
-    return msgspec.structs.replace(site, config=msgspec.structs.replace(site.config, sip=sip))
+def with_port(config: Config, port: int | None) -> Config:
+    """The configuration with another SIP port; as it is for None."""
+    if port is None:
+        return config
+    sip = msgspec.structs.replace(config.sip, port=port, tls_port=0, wss_port=0)  # TLS and WebSocket go along
+    return msgspec.structs.replace(config, sip=sip)
+
+
+def effective(config: Config, state: Path, sip_port: int | None) -> Config:
+    """What the processes run: the stored configuration with generated secrets and the port of the command line. Raises StoreError."""
+    return with_port(with_secrets(config, load_secrets(state / "secrets.json", config)), sip_port)
 
 
 def missing_clips(config: Config, texts: Catalogue) -> list[str]:

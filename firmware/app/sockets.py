@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import socket
 import struct
 import time
@@ -13,16 +14,17 @@ from pathlib import Path
 from firmware.config.schema.system import Rtp
 from firmware.errors import PbxError
 
-# Layout of dsp/world_segment.h: the size of the whole and the fields up to wall_base_ms.
+# Layout of dsp/world_segment.h: the size of the whole and the fields up to `chains`.
 WORLD_MAGIC = 0x42505857
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 WORLD_PORTS = 16
-WORLD_BYTES = 102_840
-_WORLD_HEADER = struct.Struct("=IIIIIIq")
+WORLD_BYTES = 202_248
+_WORLD_HEADER = struct.Struct("=IIIIIIqIII")
 # Blocks between playback and wire: one more in real time, where both processes are scheduled by the system.
 DEPTH_REAL_TIME = 2
 DEPTH_VIRTUAL = 1
 MAX_UNIX_PATH = 107
+IP_MULTICAST_ALL = 49      # linux/in.h; Python has no name for it
 
 
 class StartError(PbxError):
@@ -33,6 +35,8 @@ def _bound(kind: int, bind: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     made = socket.socket(family, kind)
     try:
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)      # "::" takes both families, whatever the system's default
         if kind == socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((bind, port))
@@ -74,40 +78,76 @@ def sip_sockets(bind: str, port: int) -> tuple[socket.socket, socket.socket]:
             raise _refused("SIP TCP port", bind, actual, error, remedy) from error
         with contextlib.suppress(OSError):
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        _apart_from_groups(udp)
         return udp, tcp
     raise StartError("no port is free for both UDP and TCP SIP; " + remedy)
 
 
-def rtp_sockets(bind: str, rtp: Rtp) -> list[socket.socket]:
-    """`rtp.calls` UDP sockets on even ports, in order of port. Raises StartError."""
-    pool: list[socket.socket] = []
+def _apart_from_groups(udp: socket.socket) -> None:
+    """Let manage hear telephones that ask a multicast group on the same port, and keep what they say from call control.
+
+    The option is given after `bind`: a second appliance, which binds without it, is still told that the port is taken.
+    """
+    if udp.family == socket.AF_INET:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        udp.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+
+
+def tls_listener(bind: str, port: int, sip_port: int, *, beside: int = 1, what: str = "tls") -> socket.socket:
+    """TCP listener of SIP over TLS, or of secure WebSocket (`what` = "wss"), on `port`.
+
+    0: `beside` ports after a configured `sip_port`, else (0 as well) any. Raises StartError.
+    """
+    wanted = port or (sip_port + beside if 0 < sip_port <= 65535 - beside else 0)
     try:
-        if rtp.first_port:
-            for index in range(rtp.calls):
-                port = rtp.first_port + 2 * index
-                try:
-                    pool.append(_bound(socket.SOCK_DGRAM, bind, port))
-                except OSError as error:
-                    raise _refused("RTP port", bind, port, error, "set another rtp.first_port (0 picks free ports)") from error
-            return pool
-        odd: list[socket.socket] = []
-        try:
-            while len(pool) < rtp.calls:
-                if len(odd) > rtp.calls * 20:
-                    raise StartError(f"no {rtp.calls} even UDP ports are free; set rtp.first_port or a smaller rtp.calls")
-                made = _bound(socket.SOCK_DGRAM, bind, 0)
-                # Odd ones are kept open until the end, so that they are not offered again.
-                (odd if made.getsockname()[1] % 2 else pool).append(made)
-        except OSError as error:
-            raise _refused("RTP port", bind, 0, error, "set rtp.first_port") from error
-        finally:
-            for made in odd:
-                made.close()
-        return sorted(pool, key=lambda each: int(each.getsockname()[1]))
-    except BaseException:
-        for made in pool:
+        made = _bound(socket.SOCK_STREAM, bind, wanted)
+        made.listen(64)
+    except OSError as error:
+        remedy = f"set another sip.{what}_port, or sip.{what} = false in the site file"
+        raise _refused(f"SIP {what.upper()} port", bind, wanted, error, remedy) from error
+    return made
+
+
+def allow_files(wanted: int) -> None:
+    """Raise the limit of open files of this process and its children to `wanted`, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def rtp_sockets(bind: str, rtp: Rtp) -> tuple[list[socket.socket], list[socket.socket]]:
+    """`rtp.calls` pairs of UDP sockets, in order of port: those of RTP on even ports, those of RTCP above them. Raises StartError."""
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    alone: list[socket.socket] = []     # kept open until the end, so that they are not offered again
+    wanted = 0
+    try:
+        while len(pairs) < rtp.calls:
+            if len(alone) > rtp.calls * 20:
+                raise StartError(f"no {rtp.calls} pairs of UDP ports are free; set rtp.first_port or a smaller rtp.calls")
+            wanted = rtp.first_port + 2 * len(pairs) if rtp.first_port else 0
+            alone.append(_bound(socket.SOCK_DGRAM, bind, wanted))
+            port = int(alone[-1].getsockname()[1])
+            try:
+                beside = _bound(socket.SOCK_DGRAM, bind, port ^ 1)
+            except OSError:
+                if rtp.first_port:
+                    wanted = port ^ 1
+                    raise
+                continue
+            pairs.append((beside, alone.pop()) if port % 2 else (alone.pop(), beside))
+    except BaseException as error:
+        for made in (one for pair in pairs for one in pair):
             made.close()
+        if isinstance(error, OSError):
+            remedy = "set another rtp.first_port (0 picks free ports)" if rtp.first_port else "set rtp.first_port"
+            raise _refused("RTP port", bind, wanted, error, remedy) from error
         raise
+    finally:
+        for made in alone:
+            made.close()
+    pairs.sort(key=lambda pair: int(pair[0].getsockname()[1]))
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
 def reachable(bind: str) -> str:
@@ -139,11 +179,11 @@ def unix_listener(path: Path) -> socket.socket:
     return made
 
 
-def world_segment(speed: int, wall_base_ms: int | None) -> int:
-    """Memory file of the seam to the simulated world, header filled in; returns its descriptor."""
+def world_segment(speed: int, wall_base_ms: int | None, chains: int = 0) -> int:
+    """Memory file of the seam to the simulated world, header filled in; returns its descriptor. `chains`: those of the board file."""
     descriptor = os.memfd_create("branchpbx-world")
     os.ftruncate(descriptor, WORLD_BYTES)
     depth = DEPTH_REAL_TIME if speed == 100 else DEPTH_VIRTUAL
     base = int(time.time() * 1000) if wall_base_ms is None else wall_base_ms
-    os.pwrite(descriptor, _WORLD_HEADER.pack(WORLD_MAGIC, WORLD_VERSION, WORLD_PORTS, depth, speed, 0, base), 0)
+    os.pwrite(descriptor, _WORLD_HEADER.pack(WORLD_MAGIC, WORLD_VERSION, WORLD_PORTS, depth, speed, 0, base, 0, 0, chains), 0)
     return descriptor

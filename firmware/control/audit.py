@@ -24,6 +24,9 @@ class CommandGiven(Struct, frozen=True, tag=True):
 
 def redacted(command: Command) -> str:
     """Arguments as JSON; secret ones read "(hidden)"."""
+    told = command.audited()
+    if told is not None:
+        return msgspec.json.encode(told).decode()
     secret = {argument.name for argument in describe(type(command)).arguments if argument.secret}
     plain: dict[str, Any] = msgspec.to_builtins(command)
     return msgspec.json.encode({name: "(hidden)" if name in secret else value for name, value in plain.items()}).decode()

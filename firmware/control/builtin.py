@@ -50,9 +50,14 @@ def attach(gate: Gate, facts: Facts) -> None:
     gate.handle(c.ShowEndpoints, lambda _: _endpoints(facts))
     gate.handle(c.ShowAccounts, lambda _: _accounts(facts))
     gate.handle(c.ShowLog, lambda command: _log(facts, command))
-    gate.handle(c.ShowAlarms, lambda _: [c.AlarmRow(kind, text, local_time(facts, since)) for kind, text, since in facts.alarms.list()])
+    gate.handle(c.ShowAlarms, lambda _: _alarms(facts))
     gate.handle(c.ShowCommands, lambda _: [c.describe(kind) for path, kind in c.registered().items()])
     gate.handle(c.ShowConfiguration, lambda command: [line for line in set_lines(facts.config) if line.startswith(f"set {command.under}")])
+
+
+def _alarms(facts: Facts) -> list[c.AlarmRow]:
+    alarms = facts.alarms
+    return [c.AlarmRow(kind, text, local_time(facts, since), alarms.chinese(kind)) for kind, text, since in alarms.list()]
 
 
 def version() -> c.VersionResult:
@@ -106,6 +111,8 @@ def _endpoints(facts: Facts) -> list[c.EndpointRow]:
     bind, port = known.get("bind", "?"), known.get("sip_port", "?")
     rows = [
         c.EndpointRow("SIP UDP and TCP", f"{bind}:{port}"),
+        *([c.EndpointRow("SIP TLS", f"{bind}:{known['sip_tls_port']}")] if known.get("sip_tls_port") else []),
+        *([c.EndpointRow("SIP WSS", f"{bind}:{known['sip_wss_port']}")] if known.get("sip_wss_port") else []),
         c.EndpointRow("RTP UDP", f"{bind}:{known.get('rtp_first', '?')}-{known.get('rtp_last', '?')}"),
         c.EndpointRow("control", str(known.get("control", ""))),
         c.EndpointRow("console", str(known.get("manage", ""))),

@@ -10,7 +10,12 @@ from firmware.control.commands import Command, command
 
 
 class CallRow(Struct, frozen=True):
-    """One live contact. `seconds` since it began; `legs` as endpoint=state."""
+    """One live contact. `seconds` since it began; `legs` as endpoint=state.
+
+    `speech`: of each leg over IP, endpoint=clear or its SRTP suite, as media has it now ("DTLS": its keys are being agreed on), behind it
+    how many packets that were not genuine were thrown away. `quality`: of each leg over IP, endpoint=grade (MOS) of what arrives/of what
+    the far end reports, "-" where nothing is known; `show quality` has the figures.
+    """
 
     contact: str
     kind: str
@@ -21,6 +26,32 @@ class CallRow(Struct, frozen=True):
     agent: str
     seconds: int
     legs: list[str]
+    speech: list[str] = []
+    quality: list[str] = []
+
+
+class QualityRow(Struct, frozen=True):
+    """One live leg over IP: what arrives at us, and what the far end reports of what we send (`far`). Loss in percent, times in ms.
+
+    `mos`: grade after the E-model (ITU-T G.107), 1 to 4.5. null: not known yet, or never reported. `refused`: reports not believed.
+    """
+
+    contact: str
+    leg: str
+    endpoint: str
+    codec: str
+    suite: str
+    received: int
+    sent: int
+    loss: float
+    jitter_ms: float
+    mos: float | None
+    far_loss: float | None
+    far_jitter_ms: float | None
+    far_mos: float | None
+    round_trip_ms: float | None
+    reports: int
+    refused: int
 
 
 class QueueRow(Struct, frozen=True):
@@ -50,7 +81,7 @@ class AgentRow(Struct, frozen=True):
 
 
 class ContactRow(Struct, frozen=True):
-    """One recorded contact; `ended_ms` 0 while it is open."""
+    """One recorded contact; `ended_ms` 0 while it is open; `linked`: the one that was cut off and that it goes on with."""
 
     contact: str
     seq: int
@@ -68,10 +99,11 @@ class ContactRow(Struct, frozen=True):
     rating: int
     cause: str
     first_to_leave: str
+    linked: str
 
 
 class LegRow(Struct, frozen=True):
-    """One recorded leg; instants Unix ms, 0 for never."""
+    """One recorded leg; instants Unix ms, 0 for never. Of a leg over IP: codec, grades, and all figures as JSON (`quality`)."""
 
     leg: str
     kind: str
@@ -88,6 +120,10 @@ class LegRow(Struct, frozen=True):
     evidence: str
     confidence: float
     by_far: bool
+    codec: str = ""
+    mos: float | None = None
+    far_mos: float | None = None
+    quality: str = ""
 
 
 class EventRow(Struct, frozen=True):
@@ -161,6 +197,11 @@ AgentNumber = Annotated[str, Meta(description="Agent number")]
 @command(path="show calls", role="viewer", result=list[CallRow], zh="显示当前通话")
 class ShowCalls(Command, frozen=True):
     """Calls that are going on."""
+
+
+@command(path="show quality", role="viewer", result=list[QualityRow], zh="显示当前通话的语音质量")
+class ShowQuality(Command, frozen=True):
+    """Speech quality of every leg over IP: loss, jitter, round trip, grade."""
 
 
 @command(path="show queues", role="viewer", result=list[QueueRow], zh="显示队列")

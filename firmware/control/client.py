@@ -18,11 +18,13 @@ MAX_REPLY = 32 << 20
 
 
 class CommandFailed(PbxError):
-    """The gate refused a command; `kind` as listed in `control/gate.py`."""
+    """The gate refused a command; `kind` as listed in `control/gate.py`, `facts` what else the error says (`problems`, `message_zh`)."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, facts: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.facts = facts or {}
+        self.problems: list[dict[str, Any]] = list(self.facts.get("problems") or [])
 
 
 class NotRunning(PbxError):
@@ -33,7 +35,8 @@ def _unwrap(reply: Any) -> Any:
     if reply.get("ok"):
         return reply.get("result")
     error = reply.get("error") or {}
-    raise CommandFailed(str(error.get("kind", "internal")), str(error.get("message", "no reason given")))
+    facts = {name: value for name, value in error.items() if name not in ("kind", "message")}
+    raise CommandFailed(str(error.get("kind", "internal")), str(error.get("message", "no reason given")), facts)
 
 
 def _not_running(path: Path, error: OSError) -> NotRunning:
@@ -109,16 +112,20 @@ class Client:
     def _exactly(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:
-            try:
-                part = self._socket.recv(count - len(data))
-            except TimeoutError as error:
-                raise NotRunning(f"{self.path}: no answer in time; the appliance is busy or stopped") from error
-            except OSError as error:
-                raise NotRunning(f"{self.path}: the connection broke ({error})") from error
-            if not part:
-                raise NotRunning(f"{self.path}: the appliance closed the connection")
-            data += part
+            data += self._some(count - len(data))
         return bytes(data)
+
+    def _some(self, most: int) -> bytes:
+        """Bytes that are there, at least one."""
+        try:
+            part = self._socket.recv(most)
+        except TimeoutError as error:
+            raise NotRunning(f"{self.path}: no answer in time; the appliance is busy or stopped") from error
+        except OSError as error:
+            raise NotRunning(f"{self.path}: the connection broke ({error})") from error
+        if not part:
+            raise NotRunning(f"{self.path}: the appliance closed the connection")
+        return part
 
 
 class AsyncClient:

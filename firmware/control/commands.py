@@ -7,15 +7,23 @@ the part that can answer. Results are msgspec structs or lists of them; surfaces
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
 from firmware.control.roles import ROLES, Role
+from firmware.errors import CommandError
 
 C = TypeVar("C", bound="type[Command]")
+A = TypeVar("A", bound="Command")
+_MISFIT = re.compile(r"(?P<what>.*) - at `\$\.(?P<name>\w+).*`", re.DOTALL)
+
+
+class BadArgumentsError(CommandError):
+    """Arguments that a command does not take; the message says which, and what is wanted."""
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +35,11 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True):
     help: ClassVar[str] = ""
     help_zh: ClassVar[str] = ""
     mutates: ClassVar[bool] = True
+    served: ClassVar[str] = "core"
+
+    def audited(self) -> dict[str, Any] | None:
+        """What the audit trail keeps of the arguments; None: all of them, those marked secret hidden."""
+        return None
 
 
 class ArgumentInfo(Struct, frozen=True):
@@ -54,8 +67,11 @@ class CommandInfo(Struct, frozen=True):
 _registry: dict[str, type[Command]] = {}
 
 
-def command(*, path: str, role: Role, result: Any, zh: str = "", mutates: bool | None = None) -> Callable[[C], C]:
-    """Register a command class. `path`: words in lower case; its first docstring line is the help; `zh`: help in Chinese.
+def command(
+    *, path: str, role: Role, result: Any, zh: str = "", mutates: bool | None = None, served: Literal["core", "manage"] = "core"
+) -> Callable[[C], C]:
+    """Register a command class. `path`: words in lower case; its first docstring line is the help; `zh`: help in Chinese; `served`:
+    the process that answers (manage relays what is core's).
 
     `mutates` (default: unless the path begins with "show") makes the gate write an audit record.
     Raises ValueError for a path that is taken, or is the beginning of another one, and for an unknown role.
@@ -76,6 +92,7 @@ def command(*, path: str, role: Role, result: Any, zh: str = "", mutates: bool |
         cls.help = (cls.__doc__ or "").strip().split("\n")[0]
         cls.help_zh = zh
         cls.mutates = words[0] != "show" if mutates is None else mutates
+        cls.served = served
         _registry[path] = cls
         return cls
 
@@ -108,6 +125,24 @@ def describe(cls: type[Command]) -> CommandInfo:
         name = "choice" if values else getattr(kind, "__name__", str(kind))
         arguments.append(ArgumentInfo(name=field.name, kind=name, required=field.required, help=text, values=values, secret=secret))
     return CommandInfo(path=cls.path, role=cls.role, help=cls.help, help_zh=cls.help_zh, mutates=cls.mutates, arguments=arguments)
+
+
+def accept(cls: type[A], args: Any) -> A:
+    """The command with these arguments. Raises BadArgumentsError."""
+    try:
+        return msgspec.convert({} if args is None else args, cls)
+    except msgspec.ValidationError as error:
+        raise BadArgumentsError(f"{cls.path}: {_misfit(cls, str(error))}") from None
+
+
+def _misfit(cls: type[Command], text: str) -> str:
+    """What is wrong in words for people: a pattern is told by the description of its argument."""
+    found = _MISFIT.fullmatch(text)
+    wanted = next((one.help for one in describe(cls).arguments if found and one.name == found["name"]), "")
+    if found is None or not wanted:
+        return text
+    what = "does not fit" if "matching regex" in found["what"] else found["what"][:1].lower() + found["what"][1:]
+    return f"{found['name']}: {what}; wanted: {wanted}"
 
 
 # --- results and commands that need no part of core -------------------------------------------------------------------
@@ -194,6 +229,7 @@ class AlarmRow(Struct, frozen=True):
     kind: str
     text: str
     since: str
+    text_zh: str = ""
 
 
 @command(path="show version", role="viewer", result=VersionResult, zh="显示版本")
@@ -230,7 +266,7 @@ class ShowAlarms(Command, frozen=True):
     """Alarms that are raised now."""
 
 
-@command(path="show audit", role="supervisor", result=list[AuditRow], zh="显示审计记录")
+@command(path="show audit", role="supervisor", result=list[AuditRow], zh="显示审计记录", served="manage")
 class ShowAudit(Command, frozen=True):
     """Last commands that changed something, who gave them and how they ended."""
 

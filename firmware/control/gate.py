@@ -15,6 +15,7 @@ import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from firmware.control.audit import CommandGiven, redacted
-from firmware.control.commands import Command, lookup, registered
+from firmware.control.commands import BadArgumentsError, Command, accept, lookup, registered
 from firmware.control.roles import Role, allows
 from firmware.errors import NotAllowed, PbxError
 from firmware.runtime.bus import Bus
@@ -40,6 +41,20 @@ class Peer(Struct, frozen=True):
 
     name: str
     role: Role
+
+
+NOBODY = Peer("", "viewer")
+_ASKING: ContextVar[Peer] = ContextVar("asking")
+
+
+def asking() -> str:
+    """Name of the peer whose command is being answered; for handlers that keep who saw what."""
+    return asker().name
+
+
+def asker() -> Peer:
+    """The peer whose command is being answered; for handlers whose rules know roles beyond that of the command."""
+    return _ASKING.get(NOBODY)
 
 
 class Gate:
@@ -92,9 +107,9 @@ class Gate:
             hint = f"did you mean {', '.join(near)}?" if near else "`show commands` lists them all"
             return failure("unknown_command", f"there is no command {path!r}; {hint}")
         try:
-            command = msgspec.convert({} if args is None else args, kind)
-        except msgspec.ValidationError as error:
-            return failure("bad_arguments", f"{path}: {error}")
+            command = accept(kind, args)
+        except BadArgumentsError as error:
+            return failure("bad_arguments", str(error))
         reply = await self._dispatch(peer, kind, command)
         if kind.mutates:
             outcome = "ok" if reply["ok"] else str(reply["error"]["kind"])
@@ -117,6 +132,7 @@ class Gate:
         handler = self._handlers.get(kind)
         if handler is None:
             return failure("unavailable", f"nothing answers {kind.path} now; try again after the appliance has started")
+        _ASKING.set(peer)
         try:
             result = handler(command)
             if inspect.isawaitable(result):
@@ -125,12 +141,12 @@ class Gate:
         except NotAllowed as error:
             return failure("not_allowed", str(error))
         except PbxError as error:
-            return failure("refused", str(error))
+            return failure("refused", str(error), getattr(error, "facts", None))
         except Exception as error:
             log.exception("%s failed", kind.path)
             return failure("internal", f"{kind.path} failed ({type(error).__name__}); the log has the details")
 
 
-def failure(kind: str, message: str) -> Reply:
-    """An error reply."""
-    return {"ok": False, "error": {"kind": kind, "message": message}}
+def failure(kind: str, message: str, facts: dict[str, Any] | None = None) -> Reply:
+    """An error reply; `facts` are further members of the error (an exception's `facts`), for surfaces that lay them out."""
+    return {"ok": False, "error": {"kind": kind, "message": message, **(facts or {})}}

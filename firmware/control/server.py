@@ -16,6 +16,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -75,7 +76,9 @@ class Server:
     async def start(self) -> None:
         """Begin to accept connections."""
         self._listener.setblocking(False)
-        self._server = await asyncio.start_unix_server(self._accept, sock=self._listener, limit=MAX_FRAME)
+        # From 3.13 on Python removes the socket's file when its server ends: but the file is the parent's, and the next process serves it.
+        kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        self._server = await asyncio.start_unix_server(self._accept, sock=self._listener, limit=MAX_FRAME, **kept)
 
     async def stop(self) -> None:
         """Close every connection; the listening socket is left to its owner's other copies."""

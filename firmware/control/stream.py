@@ -37,19 +37,22 @@ class EventStream:
         self.boot = boot
         self.next = (boot << BOOT_SHIFT) + 1
         self._clock = clock
-        self._kept: deque[Entry] = deque(maxlen=capacity)
+        self._kept: deque[tuple[int, int, msgspec.Struct]] = deque(maxlen=capacity)      # engine ms, Unix ms, event
         self._more: asyncio.Event = asyncio.Event()
+        self._awaited = False
         self._subscription = bus.subscribe(msgspec.Struct, self._note)
 
     @property
     def first(self) -> int:
         """Lowest sequence number still kept (equal to `next` when none is)."""
-        return self._kept[0].seq if self._kept else self.next
+        return self.next - len(self._kept)
 
     def _note(self, event: msgspec.Struct) -> None:
-        self._kept.append(Entry(self.next, self._clock.now(), self._clock.wall_ms(), event))
+        self._kept.append((self._clock.now(), self._clock.wall_ms(), event))
         self.next += 1
-        self._more.set()
+        if self._awaited:
+            self._awaited = False
+            self._more.set()
 
     def read(self, cursor: int, limit: int = 200) -> tuple[tuple[int, int] | None, list[Entry], int]:
         """(range lost or None, entries from `cursor` on, next cursor)."""
@@ -60,13 +63,15 @@ class EventStream:
             lost = (cursor, self.first - 1)
             cursor = self.first
         start = cursor - self.first
-        entries = [self._kept[start + index] for index in range(min(limit, len(self._kept) - start))]
+        kept = self._kept
+        entries = [Entry(cursor + index, *kept[start + index]) for index in range(min(limit, len(kept) - start))]
         return lost, entries, cursor + len(entries)
 
     async def wait(self, cursor: int) -> None:
         """Return once there is an event at `cursor`."""
         while cursor >= self.next:
             self._more.clear()
+            self._awaited = True
             await self._more.wait()
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -29,11 +29,14 @@ from firmware.call.model import (
     LegKind,
     LegOffered,
     LegProgress,
+    LegResumed,
     LegRinging,
     LineMissed,
     Party,
+    TalkMuted,
 )
 from firmware.config.schema.ports import FxoLine, FxsPhone
+from firmware.core.lines_waiting import SecondCall
 from firmware.errors import EngineBusy, LocalProtocolError
 from firmware.line import signals as s
 from firmware.line.fxo import Fxo
@@ -44,6 +47,7 @@ from firmware.runtime.clock import Clock, Timer
 
 log = logging.getLogger("branchpbx.lines")
 
+CallerIdScheme = Literal["auto", "bell202", "v23", "dtmf", "none"]
 TRACE_LENGTH = 400
 RETRY_MS = 20
 LEARN_MS = 100
@@ -64,7 +68,7 @@ class LineMedia(Protocol):
 
     def send_dtmf(self, port: int, digits: str, *, on_ms: int = 100, off_ms: int = 100, level_dbm0: float = -9.0, token: int) -> Any: ...
 
-    def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int) -> Any: ...
+    def send_fsk(self, port: int, payload: bytes, *, standard: str, token: int, in_call: bool = False) -> Any: ...
 
     def detect(
         self, port: int, *, digits: bool, fsk: str = "", voice: bool = False, tones: Any = (), fax: bool = False, learn: bool = False
@@ -74,7 +78,9 @@ class LineMedia(Protocol):
 
     def clear_channel(self, port: int, on: bool) -> Any: ...
 
-    def drive(self, slot: int, code: int) -> Any: ...
+    def drive(self, slot: int, code: int, hold_ms: int = 0, then: int = 0) -> Any: ...
+
+    def pulse(self, slot: int, digits: str, *, break_ms: int = 60, make_ms: int = 40, between_ms: int = 750, token: int) -> Any: ...
 
     def watch_line(self, slot: int, kind: Any) -> Any: ...
 
@@ -157,6 +163,13 @@ class LinePort:
         self.line = 0                            # identity for what its echo canceller learned
         self.on_leg: Callable[[str, LinePort | None], None] = lambda leg, port: None
         self.on_audio_closed: Callable[[int], None] = lambda slot: None
+        self.on_clear: Callable[[str], None] = lambda leg: None
+        self.on_talk: Callable[[str], None] = lambda leg: None
+        self.on_end: Callable[[LinePort, str, str, Cause, bool], None] = lambda port, leg, called, cause, answered: None
+        self.on_memory: Callable[[str], None] = lambda leg: None
+        self.hidden = False                      # keys of the leg are secret: the trace says that there was one
+        self.idle_since = 0                      # end of the last call, engine ms
+        self._answered = False                   # the leg was in conversation
         self._media, self._clock, self._bus, self._new_leg = media, clock, bus, new_leg
         self._todo: deque[s.Action] = deque()
         self._said: deque[s.Event] = deque()
@@ -165,6 +178,10 @@ class LinePort:
         self._pumping = False
         self._kept: list[s.Fact] = []
         self._talked = False                     # since the audio was opened
+        self._lent: Callable[[s.Fact], None] | None = None
+        self._scheme: tuple[CallerIdScheme, bool] | None = None
+        self._memory = b""                       # of the machine, when it was journaled last
+        self.second = SecondCall(self, clock, bus)
 
     @property
     def kind(self) -> LegKind:
@@ -176,12 +193,50 @@ class LinePort:
     def start(self) -> None:
         """Take the jack into service at rest."""
         self.waiting = False
+        self._lent = None
         self._guarded(lambda: self.machine.start(self._clock.now()))
         self._release_kept()
+
+    def take(self, config: FxoLine | FxsPhone, new_machine: Callable[[], Fxo | Fxs]) -> None:
+        """Go on with other settings, also within a call."""
+        self.config = config
+        self.new_machine = new_machine
+        self.machine.config = config
+        self._tune()
+
+    def lend(self, borrower: Callable[[s.Fact], None]) -> None:
+        """Give the idle line to somebody who works on it by hand (butt-set): its facts go there, its machine rests, no call takes it.
+
+        LocalProtocolError when it is not idle. The borrower drives media himself and ends with `take_back`.
+        """
+        if self.waiting or self.leg or self._lent is not None or self.machine.state.state != "IDLE":
+            raise LocalProtocolError(f"{self.endpoint} is {self.available or 'not ready'} {self.detail}".strip())
+        self._lent, self.waiting = borrower, True
+        self.available, self.detail = "busy", "in use by hand"
+        self._bus.publish(EndpointState(self.endpoint, self._clock.now(), self.available, self.detail))
+
+    def take_back(self) -> None:
+        """Put a line that was lent to rest again; nothing happens when it was not."""
+        if self._lent is not None:
+            self.machine.state.published = ""    # our own word of "busy" stands: say again what it is
+            self.start()
+
+    def listen_for(self, scheme: CallerIdScheme, *, wide: bool = False) -> None:
+        """Caller id that the line expects from its next rest on; `wide`: every scheme, in front of and behind the first ring."""
+        self._scheme = scheme, wide
+        self._tune()
+
+    def _tune(self) -> None:
+        if self._scheme is not None and isinstance(self.machine, Fxo):
+            self.machine.config = msgspec.structs.replace(self.machine.config, caller_id=self._scheme[0])
+            self.machine.wide = self._scheme[1]
 
     def attach(self, machine: Fxo | Fxs, leg: str, facts: Any) -> None:
         """Go on with a machine restored from the journal; `facts` is what the line is now."""
         self.machine, self.leg, self.waiting = machine, leg, False
+        self._tune()
+        if isinstance(machine, Fxo) and machine.state.loop:
+            self.milliamps = machine.state.milliamps         # told when it changes; until then it is what the last core knew
         if leg:
             self.on_leg(leg, self)
         self._note("want", "attach")
@@ -201,20 +256,28 @@ class LinePort:
             self.milliamps = fact.milliamps if fact.flowing else 0.0
         elif isinstance(fact, s.Loop):
             self.milliamps = fact.milliamps if fact.closed else 0.0
+        if self._lent is not None:
+            self._note("fact", describe(fact), fact.at)
+            self._lent(fact)
+            return
         if self.waiting:
             self._kept.append(fact)
             return
-        self._note("fact", describe(fact), fact.at)
+        self._note("fact", describe(fact, hidden=self.hidden), fact.at)
         self._guarded(lambda: self.machine.receive(fact))
 
     def stand_aside(self, kind: str) -> None:
         """A fax or modem answers on this port: for the rest of the call nothing may touch its samples."""
         if self.leg and kind not in ("cng", "end"):
             self._note("fact", f"FaxTone kind={kind}")
-            try:
-                self._media.clear_channel(self.slot, True)
-            except EngineBusy as error:
-                log.warning("%s: the canceller stays in a fax call: %s", self.endpoint, error)
+            self.on_clear(self.leg)
+
+    def clear_channel(self) -> None:
+        """No canceller, gain or muting for the rest of the call."""
+        try:
+            self._media.clear_channel(self.slot, True)
+        except EngineBusy as error:
+            log.warning("%s: the canceller stays in a fax call: %s", self.endpoint, error)
 
     def _ask_learner(self) -> None:
         """Which tone told of the end of the call, if one did?"""
@@ -254,7 +317,9 @@ class LinePort:
         self._todo.clear()
         self._said.clear()
         self.machine = self.new_machine()
+        self._tune()
         self._ended(self._clock.now(), cause, evidence, by_far=False)
+        self.second.fail(cause, evidence)
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 
@@ -305,6 +370,15 @@ class LinePort:
             self._publish(self._said.popleft())
         self._pumping = False
         self._arm()
+        self._remember()
+
+    def _remember(self) -> None:
+        """What a call's machine has learnt must outlive this process: a ringback that stopped is told once, as is a voice."""
+        memory = self.machine.memory() if self.leg else b""
+        if memory != self._memory:
+            self._memory = memory
+            if self.leg:
+                self.on_memory(self.leg)
 
     def _arm(self) -> None:
         due = self.machine.deadline()
@@ -332,14 +406,18 @@ class LinePort:
     def _do(self, action: s.Action) -> None:
         media, slot = self._media, self.slot
         if isinstance(action, s.Drive):
-            media.drive(slot, action.code)
+            if action.hold_ms:
+                media.drive(slot, action.code, action.hold_ms, action.then)
+            else:
+                media.drive(slot, action.code)
         elif isinstance(action, s.OpenAudio):
             config = self.config
+            fax = isinstance(config, FxsPhone) and config.terminal == "fax"
             media.open_line(
                 slot,
-                echo_tail_ms=config.echo_tail_ms if action.echo else 0,
-                rx_gain_db=config.rx_gain_db,
-                tx_gain_db=config.tx_gain_db,
+                echo_tail_ms=config.echo_tail_ms if action.echo and not fax else 0,
+                rx_gain_db=0.0 if fax else config.rx_gain_db,
+                tx_gain_db=0.0 if fax else config.tx_gain_db,
                 tag=self.leg or self.endpoint,
                 line=self.line,
             )
@@ -364,11 +442,20 @@ class LinePort:
                 slot, action.digits, on_ms=action.on_ms, off_ms=action.off_ms, level_dbm0=action.level_dbm0, token=action.token
             )
         elif isinstance(action, s.SendFsk):
-            media.send_fsk(slot, action.payload, standard=action.standard, token=action.token)
+            media.send_fsk(slot, action.payload, standard=action.standard, token=action.token, in_call=action.in_call)
+        elif isinstance(action, s.SendPulses):
+            gaps = {"break_ms": action.break_ms, "make_ms": action.make_ms, "between_ms": action.between_ms}
+            media.pulse(slot, action.digits, token=action.token, **gaps)
+        elif isinstance(action, s.MuteTalk):
+            self._bus.publish(TalkMuted(self.leg, self._clock.now(), action.on))
+            if not action.on:
+                self.second.talk_given_back()
+        elif isinstance(action, s.ClearChannel):
+            self.on_clear(self.leg)
         self._note("do", describe(action))
 
     def _publish(self, event: s.Event) -> None:
-        self._note("event", describe(event), event.at)
+        self._note("event", describe(event, hidden=self.hidden), event.at)
         publish, leg, at = self._bus.publish, self.leg, event.at
         if isinstance(event, s.StateChanged):
             self.available, self.detail = event.state, event.detail
@@ -383,6 +470,7 @@ class LinePort:
             )
         elif isinstance(event, s.Ended):
             self._ended(at, event.cause, event.evidence, by_far=event.by_far)
+            self.second.over()
         elif isinstance(event, s.Missed):
             publish(LineMissed(self.endpoint, at, event.caller, event.rings, event.ring_started))
         elif isinstance(event, s.MessageWaiting):
@@ -392,22 +480,28 @@ class LinePort:
         elif leg and isinstance(event, s.EarlyAudio):
             publish(LegProgress(leg, at, self.slot))
         elif leg and isinstance(event, s.Answered):
-            self._talked = True
-            publish(LegAnswered(leg, at, self.slot, event.evidence))
+            self._talked = self._answered = True
+            self.on_talk(leg)
+            again = self.second.resumes(leg)
+            publish(LegResumed(leg, at) if again else LegAnswered(leg, at, self.slot, event.evidence))
         elif leg and isinstance(event, s.Key):
             publish(LegDigit(leg, at, event.digit))
         elif leg and isinstance(event, s.HookFlash):
-            publish(LegFlash(leg, at))
+            if not self.second.flashed():
+                publish(LegFlash(leg, at))
 
     def begin_leg(self, leg: str) -> None:
         """From now on this port is leg `leg`."""
-        self.leg = leg
+        self.leg, self._answered, self.hidden = leg, False, False
         self.on_leg(leg, self)
 
     def _ended(self, at: int, cause: Cause, evidence: Evidence, *, by_far: bool) -> None:
-        leg, self.leg, self.caller, self.called = self.leg, "", Party(), ""
+        leg, called = self.leg, self.called
+        self.leg, self.caller, self.called, self.hidden = "", Party(), "", False
         if leg:
+            self.idle_since = at
             self.on_leg(leg, None)
+            self.on_end(self, leg, called, cause, self._answered)
             log.info("leg %s on %s ended: %s by %s (%s)", leg, self.endpoint, cause, evidence.kind, evidence.detail)
             self._bus.publish(LegEnded(leg, at, cause, evidence, by_far))
 
@@ -442,14 +536,16 @@ class LinePort:
         )
 
 
-def describe(thing: msgspec.Struct) -> str:
-    """A fact, action or event in one line: name and the fields that differ from their defaults."""
+def describe(thing: msgspec.Struct, *, hidden: bool = False) -> str:
+    """A fact, action or event in one line: name and the fields that differ from their defaults. `hidden`: a key is a star."""
     parts = []
     for name in thing.__struct_fields__:
         value = getattr(thing, name)
         if name == "at" or value in ("", (), False, 0, None):
             continue
-        if isinstance(value, ToneSpec):
+        if hidden and name == "digit":
+            value = "*"
+        elif isinstance(value, ToneSpec):
             value = value.name
         elif isinstance(value, tuple):
             value = ",".join(getattr(item, "name", str(item)) for item in value)

@@ -25,6 +25,10 @@ ALERT_INFO: dict[Alert, tuple[tuple[str, str], ...]] = {
     Alert.NORMAL: (),
     Alert.QUEUE: (("Alert-Info", "<urn:alert:source:external>"),),
     Alert.RECALL: (("Alert-Info", "<urn:alert:service:recall:hold>"),),
+    # No standard asks a telephone to answer by itself; these two forms are what desk phones understand.
+    Alert.INTERCOM: (
+        ("Alert-Info", "<sip:intercom>;info=alert-autoanswer;delay=0"), ("Call-Info", "<sip:intercom>;answer-after=0"),
+    ),
     Alert.EMERGENCY: (("Alert-Info", "<urn:alert:priority:high>"),),
 }
 

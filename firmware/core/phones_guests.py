@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from firmware.call.emergency import emergency_number
-from firmware.config.emergency import emergency_numbers
+from firmware.config.emergency import dialled, emergency_numbers
 from firmware.config.schema.tree import Config
 from firmware.sip.dialog import request_user
 from firmware.sip.flow import Flow
@@ -44,7 +44,7 @@ class EmergencyGuests:
 
     def identify(self, request: Request, flow: Flow) -> str:
         """The account or guest that calls an emergency number; "" for any other INVITE: its sender must prove who it is."""
-        if not emergency_number(request_user(request.uri), self._numbers, self._config.outbound):
+        if not self.emergency(request_user(request.uri)):
             return ""
         claimed = request.from_.uri.user_text if request.from_.uri.is_sip else ""
         if claimed in self._config.extensions and any(one.flow.remote == flow.remote for one in self._bindings(claimed)):
@@ -59,6 +59,10 @@ class EmergencyGuests:
         while len(self._contacts) > MOST_REMEMBERED:
             del self._contacts[next(iter(self._contacts))]
         return guest
+
+    def emergency(self, called: str) -> bool:
+        """The digits, or a service called by name, mean an emergency number."""
+        return bool(emergency_number(dialled(called, self._config), self._numbers, self._config.outbound))
 
     def binding(self, endpoint: str, now: int) -> list[Binding]:
         """What reaches a guest who called, in the form of a registration; empty for one not remembered."""

@@ -30,19 +30,25 @@ class Alarms:
         self._bus = bus
         self._clock = clock
         self._raised: dict[str, tuple[str, int]] = {}
+        self._chinese: dict[str, str] = {}
 
-    def raise_(self, kind: str, text: str) -> None:
-        """Raise, or change the text of what is raised."""
+    def raise_(self, kind: str, text: str, zh: str = "") -> None:
+        """Raise, or change the text of what is raised; `zh`: the same in Chinese."""
         known = self._raised.get(kind)
         if known is not None and known[0] == text:
             return
         self._raised[kind] = (text, known[1] if known is not None else self._clock.wall_ms())
+        self._chinese[kind] = zh
         self._bus.publish(AlarmRaised(kind, text, self._clock.now()))
 
     def clear(self, kind: str) -> None:
         """Clear; nothing happens when it was not raised."""
         if self._raised.pop(kind, None) is not None:
             self._bus.publish(AlarmCleared(kind, self._clock.now()))
+
+    def chinese(self, kind: str) -> str:
+        """The Chinese text of what is raised; empty where there is none."""
+        return self._chinese.get(kind, "") if kind in self._raised else ""
 
     def note(self, kind: str, text: str) -> None:
         """Raise with a text, clear with an empty one: what `Database` reports."""

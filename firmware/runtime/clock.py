@@ -17,8 +17,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol
 
 TICK_MS = 10
@@ -127,10 +126,11 @@ class ClockRing(Protocol):
 
 
 class EngineClock:
-    """The clock of core: reads the tick word, runs timers when told, publishes the next deadline."""
+    """The clock of core: reads the tick word, runs timers when told, publishes the next deadline. `real`: it stands still for nobody."""
 
-    def __init__(self, ring: ClockRing) -> None:
+    def __init__(self, ring: ClockRing, *, real: bool = False) -> None:
         self._ring = ring
+        self._unheld = Unheld() if real else None
         self._timers = TimerHeap()
         self._published: int | None = None
         self._running = False
@@ -167,21 +167,51 @@ class EngineClock:
         """Engine time of the next timer."""
         return self._timers.deadline()
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Held | Unheld:
         """Something from outside is being handled: a virtual clock stands still meanwhile (real time does not)."""
+        return self._unheld or Held(self)
+
+    def _hold(self) -> bool:
         self._ring.set_horizon(0)
         before, self._running = self._running, True
-        try:
-            yield
-        finally:
-            self._running = before
-            self._publish()
+        return before
+
+    def _let_go(self, before: bool) -> None:
+        self._running = before
+        self._publish()
 
     def _publish(self) -> None:
         at = self._timers.deadline()
         self._published = at
         self._ring.set_horizon(NO_HORIZON if at is None else -(-max(at, 0) // TICK_MS))
+
+
+class Held:
+    """The `with` block of `EngineClock.held`; a generator would cost each message more than reading its first line."""
+
+    __slots__ = ("_before", "_clock")
+
+    def __init__(self, clock: EngineClock) -> None:
+        self._clock = clock
+        self._before = False
+
+    def __enter__(self) -> None:
+        self._before = self._clock._hold()
+
+    def __exit__(self, *_: object) -> None:
+        self._clock._let_go(self._before)
+
+
+class Unheld:
+    """The `with` block where nothing can be held."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Time goes on."""
+
+    def __exit__(self, *_: object) -> None:
+        """As before."""
 
 
 class LoopTimer(Timer):

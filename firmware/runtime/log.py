@@ -8,13 +8,12 @@ handles calls a thread of its own writes the file (`background`): a disk that st
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import logging
-import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -22,10 +21,15 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 call_id: ContextVar[str] = ContextVar("call_id", default="")
 MAX_BYTES = 2_000_000
 KEEP_FILES = 3
 WAITING = 10_000
+TOGETHER = 200
+GATHER_S = 0.05
 FLUSH_S = 0.5
 
 
@@ -45,6 +49,13 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
+        self._second = (-1, "")          # the second that was last written, and its text
+
+    def _time(self, created: float) -> str:
+        second = int(created)
+        if second != self._second[0]:
+            self._second = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second[1]}.{int((created - second) * 1000):03d}Z"
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -52,7 +63,7 @@ class JsonFormatter(logging.Formatter):
         except Exception as error:  # a wrong format string must not lose the line
             message = f"{record.msg!r} with {record.args!r} ({error})"
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": self._time(record.created),
             "process": self._process,
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -63,7 +74,10 @@ class JsonFormatter(logging.Formatter):
             line["call_id"] = identifier
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        try:
+            return _encode(line).decode()
+        except UnicodeEncodeError:           # half a character, from a file name
+            return json.dumps(line, default=str)
 
 
 class SafeFile(RotatingFileHandler):
@@ -77,11 +91,11 @@ class SafeFile(RotatingFileHandler):
         try:
             super().emit(record)
         except OSError:
-            self.lost += 1
+            self.lost += getattr(record, "lines", 1)
 
     def handleError(self, record: logging.LogRecord) -> None:
         # Called inside an except clause by the base class. Drop the broken stream so that the next line opens it anew.
-        self.lost += 1
+        self.lost += getattr(record, "lines", 1)
         stream, self.stream = self.stream, None
         with contextlib.suppress(OSError, ValueError):
             if stream is not None:
@@ -89,33 +103,44 @@ class SafeFile(RotatingFileHandler):
 
 
 class Background(logging.Handler):
-    """Renders lines at once and lets a thread write them; beyond 10 000 that wait for the disk they are counted in `file.lost`."""
+    """Renders lines at once and lets a thread write them, all of `GATHER_S` together, as waking it for each costs more than the line.
+
+    Beyond 10 000 that wait for the disk they are counted in `file.lost`.
+    """
 
     def __init__(self, file: SafeFile, formatter: logging.Formatter) -> None:
         super().__init__()
         self.file = file
         self._render = formatter
-        self._waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._lines: deque[str] = deque()
+        self._wake = threading.Event()
         file.setFormatter(logging.Formatter("%(rendered)s"))
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._waiting.qsize() >= WAITING:
+        if len(self._lines) >= WAITING:
             self.file.lost += 1
             return
-        line = copy.copy(record)
-        line.rendered = self._render.format(record)
-        line.exc_info = line.exc_text = line.stack_info = None
-        self._waiting.put(line)
+        self._lines.append(self._render.format(record))
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _write(self) -> None:
         while True:
-            self.file.handle(self._waiting.get())
+            self._wake.wait()
+            time.sleep(GATHER_S)
+            self._wake.clear()
+            while self._lines:
+                together = min(len(self._lines), TOGETHER)
+                text = "\n".join(self._lines[k] for k in range(together))
+                self.file.handle(logging.makeLogRecord({"rendered": text, "lines": together}))
+                for _ in range(together):
+                    self._lines.popleft()
 
     def flush(self) -> None:
         """Wait until the lines are with the file, at most half a second."""
         deadline = time.monotonic() + FLUSH_S
-        while not self._waiting.empty() and time.monotonic() < deadline:
+        while self._lines and time.monotonic() < deadline:
             time.sleep(0.005)
 
 
