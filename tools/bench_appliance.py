@@ -25,7 +25,7 @@ from typing import Any
 
 from firmware.dsp.ring import RingSegment
 from firmware.sim.client import ProductClient, WorldClient
-from firmware.sim.wire import layout
+from firmware.sim.segment import layout
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = ("parent", "media", "core", "manage", "world")

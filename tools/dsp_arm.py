@@ -1,7 +1,8 @@
-"""Compiles our signal modules for armhf: the C that Cython made for this machine, with setup.py's own flags, by the cross compiler.
+"""Compiles our native modules for armhf: the C that Cython made for this machine, with setup.py's own flags, by the cross compiler.
 
 Called by `tools/dsp_arm.sh build` as `dsp_arm.py SYSROOT SITE VERSION`. SITE becomes a folder to put first on PYTHONPATH. A module is
-compiled again when its C, a header it includes or the flags changed.
+compiled again when its C, a header it includes or the flags changed. A module that binds a library which `dsp_arm.sh` does not fetch is
+left out and named: the signal blocks need the codec's only, and a module that imports one left out fails there in plain words.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
+PARTS = ("firmware.dsp.", "firmware.sip.")
 COMPILER = "arm-linux-gnueabihf-gcc"
+OWN = ("m", "rt", "pthread", "dl")  # libraries that the cross compiler brings
 # What a Cortex-A8 has; the newer cores run it as well.
 TARGET = ["-march=armv7-a", "-mfloat-abi=hard", "-mthumb"]
 
@@ -28,14 +31,19 @@ def newest(rules: Path) -> float:
     return max((path.stat().st_mtime if path.exists() else float("inf") for path in paths), default=float("inf"))
 
 
-def modules() -> list[tuple[str, list[str]]]:
-    """Names of the modules of firmware/dsp that are translated to C, with the libraries setup.py links them to."""
+def modules(parts: tuple[str, ...] = PARTS) -> list[tuple[str, list[str]]]:
+    """Names of the modules of `parts` that are translated to C, with the libraries setup.py links them to."""
     sys.path.insert(0, str(TOP))
     os.chdir(TOP)
     import setup
 
-    found = [(extension.name, list(extension.libraries)) for extension in setup.extensions() if extension.name.startswith("firmware.dsp.")]
+    found = [(extension.name, list(extension.libraries)) for extension in setup.extensions() if extension.name.startswith(parts)]
     return [(name, libraries) for name, libraries in found if source(name).exists()]
+
+
+def bound(libraries: list[str], root: Path) -> bool:
+    """Whether the sysroot has what a module binds."""
+    return all((root / "usr/lib/arm-linux-gnueabihf" / f"lib{library}.so").exists() for library in libraries if library not in OWN)
 
 
 def source(name: str) -> Path:
@@ -81,9 +89,14 @@ def main() -> int:
     if not found:
         print("dsp_arm: no module is translated to C yet; run 'make ext' first", file=sys.stderr)
         return 3
-    (site / "firmware/dsp").mkdir(parents=True, exist_ok=True)
-    for path in [TOP / "firmware/__init__.py", *sorted((TOP / "firmware/dsp").glob("*.py"))]:
+    left_out = [name for name, libraries in found if not bound(libraries, root)]
+    if left_out:
+        print(f"dsp_arm: not built, their libraries are not fetched for ARM: {' '.join(left_out)}", file=sys.stderr)
+    found = [(name, libraries) for name, libraries in found if name not in left_out]
+    folders = [TOP / name.strip(".").replace(".", "/") for name in PARTS]
+    for path in [TOP / "firmware/__init__.py", *(path for folder in folders for path in sorted(folder.glob("*.py")))]:
         link = site / path.relative_to(TOP)
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
             link.unlink(missing_ok=True)
             link.symlink_to(path)

@@ -28,7 +28,8 @@ fetch() {
     local version=$1 key
     # Python without its tests and tools, what it loads, its headers; the libraries that our modules link to.
     local packages=(libc6 libgcc-s1 zlib1g libexpat1 "libpython$version-minimal" "libpython$version-stdlib" "python$version-minimal"
-        "libpython$version-dev" libopus0 libopus-dev)
+        "libpython$version-dev" libopus0 libopus-dev libasound2 libasound2-dev
+        libsrtp2-1 libsrtp2-dev libssl3 libssl-dev)
     key=$(echo "${packages[@]}" | sha256sum | cut -c1-16)
     [ ! -e "$root/.ready-$key" ] || return 0
     echo "== Fetching Python $version for armhf" >&2

@@ -364,7 +364,10 @@ class Load:
                 data, source = self._sip.recvfrom(8192)
             except OSError:
                 return
-            message = parse(data)
+            try:
+                message = parse(data)
+            except ValueError:          # RTCP for the port below, of a stream that had it before
+                continue
             if message.status:
                 self._answer_came(message)
             else:

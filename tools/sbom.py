@@ -19,7 +19,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = "branchpbx"
-SHIPPED = {"msgspec", "python-periphery"}  # what an appliance runs; all else builds, simulates or tests
+# What an appliance runs; all else builds, simulates or tests.
+SHIPPED = {"msgspec", "cryptography", "cffi", "pycparser", "python-periphery"}
 
 
 def licences(distribution: metadata.Distribution) -> list[dict[str, Any]]:
@@ -79,12 +80,14 @@ def system_components() -> list[dict[str, Any]]:
     return components
 
 
-def bill() -> dict[str, Any]:
-    """The whole document."""
-    own = re.search(r'__version__ = "([^"]+)"', (ROOT / "firmware/__init__.py").read_text(encoding="utf-8"))
-    version = own.group(1) if own else "0"
-    components = sorted(python_components() + system_components(), key=lambda component: component["purl"])
-    reference = f"pkg:pypi/{PRODUCT}@{version}"
+def shipped() -> list[dict[str, Any]]:
+    """The Python packages that an appliance runs and that are no packages of its distribution."""
+    return [component for component in python_components() if component["name"] == "msgspec"]
+
+
+def document(version: str, components: list[dict[str, Any]], board: str = "") -> dict[str, Any]:
+    """A CycloneDX document over components; of an image when a board is named."""
+    reference = f"pkg:pypi/{PRODUCT}@{version}" if not board else f"pkg:generic/{PRODUCT}@{version}?board={board}"
     digest = hashlib.sha256(json.dumps(components, sort_keys=True).encode()).digest()
     return {
         "bomFormat": "CycloneDX",
@@ -108,6 +111,13 @@ def bill() -> dict[str, Any]:
     }
 
 
+def bill() -> dict[str, Any]:
+    """The whole document of the source tree."""
+    own = re.search(r'__version__ = "([^"]+)"', (ROOT / "firmware/__init__.py").read_text(encoding="utf-8"))
+    components = sorted(python_components() + system_components(), key=lambda component: str(component["purl"]))
+    return document(own.group(1) if own else "0", components)
+
+
 def main(arguments: list[str]) -> int:
     """Write the file that the first argument names."""
     if len(arguments) != 1:
@@ -115,9 +125,9 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(arguments[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = bill()
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"{path}: {len(document['components'])} components")
+    made = bill()
+    path.write_text(json.dumps(made, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{path}: {len(made['components'])} components")
     return 0
 
 

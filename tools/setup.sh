@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a machine: `tools/setup.sh run` for `make run`, `tools/setup.sh test` for `make test` too, `tools/setup.sh bench` for
-# `make bench-dsp` as well.
+# `make bench-dsp` as well, `tools/setup.sh image` for `make vm`.
 # Installs missing system packages (as root; otherwise names the one command to type and ends with status 2), makes `.venv`
 # with the pinned Python packages, and puts the `branchpbx` command there. Calling it again costs nothing that is done already.
 set -euo pipefail
@@ -10,7 +10,8 @@ case $purpose in
     run) purposes="run" ;;
     test) purposes="run test" ;;
     bench) purposes="run test bench" ;;
-    *) echo "setup: purpose '$purpose' is unknown; use run, test or bench" >&2; exit 2 ;;
+    image) purposes="run test image" ;;
+    *) echo "setup: purpose '$purpose' is unknown; use run, test, bench or image" >&2; exit 2 ;;
 esac
 
 say() { printf '\n== %s\n' "$*"; }
@@ -58,12 +59,12 @@ python_environment() {
     local requirements=tools/requirements.txt
     [ "$purpose" = run ] || requirements=tools/requirements-dev.txt
     local key
-    key=$(cat tools/requirements.txt "$requirements" pyproject.toml | sha256sum | cut -d' ' -f1)
+    key=$(cat tools/requirements.txt tools/requirements-host.txt "$requirements" pyproject.toml | sha256sum | cut -d' ' -f1)
     [ "$(cat ".venv/.packages-$purpose" 2>/dev/null)" != "$key" ] || return 0
     say "Installing Python packages ($requirements)"
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
     .venv/bin/python -m pip install --quiet --require-hashes -r tools/requirements.txt
-    [ "$purpose" = run ] || .venv/bin/python -m pip install --quiet --require-hashes -r "$requirements"
+    [ "$purpose" = run ] || .venv/bin/python -m pip install --quiet --require-hashes -r "$requirements" -r tools/requirements-host.txt
     # The command itself; its extensions are built by `make ext`.
     BRANCHPBX_EXT=none .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
     echo "$key" >".venv/.packages-$purpose"
@@ -72,3 +73,5 @@ python_environment() {
 mkdir -p build
 system_packages
 python_environment
+# What cannot be fetched for the tests in a browser makes them "not run"; it is no reason to test nothing.
+case " $purposes " in *" test "*) tools/browser.sh || [ $? = 3 ]; tools/micropython.sh || [ $? = 3 ] ;; esac

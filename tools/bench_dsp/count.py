@@ -3,7 +3,8 @@
 Theory of operation. A process runs `drive.py` for a shorter and for a longer stretch of the same sound; the difference of the two counts
 divided by the difference of the stretches is what a sample costs, and start-up, Python and the first block cancel out. Both lengths are
 whole rounds of the sound beyond the first, so that both differences see the same sound. Counts repeat to within a few instructions
-whatever else the machine does. spandsp's debug lines are kept from being formatted (`quiet.c`), so that they do not count.
+whatever else the machine does. What single blocks of 10 ms cost is told by marks in one run (`of_blocks`), on both under emulation.
+spandsp's debug lines are kept from being formatted (`quiet.c`), so that they do not count.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
-from .drive import Block, own_blocks, peer_blocks
+from .drive import EMPTY, Block, own_blocks, peer_blocks
 
 TOP = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
 BUILD = TOP / "build" / "bench"
 SIGNALS = BUILD / "signals"
 FIXED = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": ""}
+GETPPID = {"armhf": 64, "x86-64": 110}  # numbers of the system call
 SECONDS = 2  # of sound; a run takes one round or two
 
 
@@ -83,6 +86,26 @@ def emulated(block: str, samples: int) -> int:
         environment = {"QEMU_PLUGIN": f"{compiled('count_arm.c')},out={target}", **FIXED}
         run([str(TOP / "tools" / "dsp_arm.sh"), "run", *arguments(block, samples)], environment)
         return int(target.read_text())
+
+
+def of_blocks(block: str, samples: int, arm: bool) -> list[float]:
+    """Instructions per sample of each 10 ms of the block's sound, without what a call with no sound costs."""
+    spec = own_blocks()[block]
+    words = [*arguments(block, samples), "marks"]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "count"
+        environment = {"QEMU_PLUGIN": f"{compiled('count_arm.c')},out={target},mark={GETPPID['armhf' if arm else 'x86-64']}", **FIXED}
+        if arm:
+            run([str(TOP / "tools" / "dsp_arm.sh"), "run", *words], environment)
+        else:
+            run(["qemu-x86_64", "-cpu", "max", sys.executable, "-P", "-S", *words], {**environment, "PYTHONPATH": str(TOP)})
+        counts = [int(line) for line in target.read_text().split()]
+    wanted = samples * 100 // spec.rate + EMPTY + 1
+    if len(counts) < wanted + 1:
+        raise CountFailed(f"{block}: {len(counts) - 1} marks, {wanted} expected")
+    counts = counts[-wanted - 1 : -1]  # the last count is that of the whole process
+    spent = [after - before for before, after in pairwise(counts)]
+    return [100.0 * (cost - spent[-1]) / spec.rate for cost in spent[:-EMPTY]]
 
 
 def per_sample(block: str, arm: bool) -> float:

@@ -1,15 +1,17 @@
 """Runs one block over a given number of samples and nothing else: what the instruction counters of `count.py` run.
 
-    python -m tools.bench_dsp.drive BLOCK SAMPLES [FOLDER]      without arguments: names the blocks
+    python -m tools.bench_dsp.drive BLOCK SAMPLES [FOLDER [marks]]      without arguments: names the blocks
 
 Sound comes from files that `count.py` made (16 bits, 8 or 16 kHz), is read whole before the block starts and begins again at its end.
 A block gets a second at a time where its interface takes any length, so that Python's calls vanish in the count; blocks that work on
 packets get packets, and their counts include some ten instructions a sample of Python. No numpy, because this also runs on the
-armhf Python, and few imports, because every run under callgrind pays for them. The end status is 3 when this tree has no such block.
+armhf Python, and few imports, because every run under callgrind pays for them. With `marks` it feeds 10 ms at a time and asks the system
+for its parent's number before each, where the counter of `count.py` takes note. The end status is 3 when this tree has no such block.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     Feed = Callable[[bytes, bytes], object]  # a second of (reference or only signal, captured)
 
 TAILS = (16, 32, 64, 128)
+EMPTY = 4  # calls without sound at the end of a marked run
 
 
 class Block:
@@ -183,6 +186,7 @@ def own_blocks() -> dict[str, Block]:
     found |= {f"echo-{tail}-nlp": Block(echo(tail, True), "far", "echo") for tail in TAILS}
     found |= {f"echo-{tail}-idle": Block(echo(tail, True), "silence", "hiss") for tail in (32, 128)}
     found |= {f"echo-{tail}-16k": Block(echo(tail, True, 16000), "far16", "echo16", 16000) for tail in (32, 128)}
+    found |= {f"echo-{tail}-call": Block(echo(tail, False), "callfar", "callnear") for tail in TAILS}
     found |= {
         "dtmf": Block(one(lambda: dsp("dtmf.DtmfDetector")(8000).feed), "dtmf"),
         "dtmf-speech": Block(one(lambda: dsp("dtmf.DtmfDetector")(8000).feed), "far"),
@@ -285,6 +289,22 @@ def drive(block: Block, samples: int, folder: str) -> None:
         at = (at + step) % len(sound)
 
 
+def drive_marked(block: Block, samples: int, folder: str) -> None:
+    """The same, 10 ms at a time with a mark before each and after the last; then nothing at all between two marks, what Python costs."""
+    feed = block.make()
+    size = block.rate // 50
+    sound, other = ([data[at : at + size] for at in range(0, len(data), size)] for data in (read(folder, block.signal),
+                                                                                          read(folder, block.second)))
+    mark = os.getppid
+    for far, near in zip(sound[: 2 * samples // size], other, strict=False):
+        mark()
+        feed(far, near)
+    for _ in range(EMPTY):
+        mark()
+        feed(b"", b"")
+    mark()
+
+
 def main(words: list[str]) -> int:
     """Run what the arguments say."""
     blocks = {**own_blocks(), **peer_blocks()}
@@ -295,7 +315,8 @@ def main(words: list[str]) -> int:
         print("usage: drive BLOCK SAMPLES [FOLDER]; without arguments it names the blocks", file=sys.stderr)
         return 2
     try:
-        drive(blocks[words[0]], int(words[1]), words[2] if len(words) > 2 else "build/bench/signals")
+        folder = words[2] if len(words) > 2 else "build/bench/signals"
+        (drive_marked if "marks" in words[3:] else drive)(blocks[words[0]], int(words[1]), folder)
     except (ModuleNotFoundError, AttributeError) as error:
         print(f"drive: {words[0]}: {error}", file=sys.stderr)
         return 3

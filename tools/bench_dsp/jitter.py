@@ -100,7 +100,7 @@ def talkers(seconds: float, count: int = 4) -> list[Sound]:
 
 def conceal(section: Section, rng: np.random.Generator, quick: bool) -> None:
     """Quality against loss."""
-    voices = talkers(10.0 if quick else 60.0, 2 if quick else 4)
+    voices = talkers(10.0 if quick else 180.0, 2 if quick else 4)
     shares = (0.05, 0.1) if quick else (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
     rows: tuple[list[list[str | float]], ...] = ([], [], [])
     curves: dict[str, list[float]] = {name: [] for name in WAYS}

@@ -1,0 +1,1 @@
+"""The factory station (docs/factory.md)."""
