@@ -18,16 +18,16 @@ FIRMWARE = ROOT / "firmware"
 
 LAYER = {
     "": 0, "errors": 0, "wire": 0,
-    "config": 1, "sip": 1, "line": 1, "call": 1, "fleet": 1,
+    "config": 1, "sip": 1, "line": 1, "call": 1, "reports": 1, "fleet": 1,
     "dsp": 2,
-    "hal": 3, "store": 3, "net": 3, "media": 3, "prompts": 3,
+    "hal": 3, "store": 3, "net": 3, "media": 3, "prompts": 3, "rescue": 3,
     "runtime": 4, "control": 4,
-    "core": 5, "surfaces": 5, "update": 5, "central": 5,
+    "core": 5, "surfaces": 5, "update": 5, "central": 5, "factory": 5,
     "app": 6, "__main__": 6,
 }  # fmt: skip
 NEIGHBOURS_ALLOWED = {0, 1, 4, 6}  # layers whose parts may import one another
-SIM_MAY_IMPORT = {"", "errors", "wire", "config", "sip", "line", "call", "dsp", "prompts", "sim"}
-SURFACES_MAY_IMPORT = {"", "errors", "config", "call", "control", "runtime", "surfaces"}
+SIM_MAY_IMPORT = {"", "errors", "wire", "config", "sip", "line", "call", "reports", "dsp", "prompts", "sim"}
+SURFACES_MAY_IMPORT = {"", "errors", "wire", "config", "call", "reports", "control", "runtime", "surfaces"}
 CORE_PARTS = {"lines", "phones", "calls", "queues", "recorder"}  # files of core that know one another through bus and commands only
 ENGINE_USERS = {"firmware.app.media"}
 

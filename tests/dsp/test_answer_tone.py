@@ -105,6 +105,28 @@ def test_nobody_speaks_or_plays_like_a_fax(kind, seed, soak):
         assert events == [], (kind, seed + number, events)
 
 
+def test_a_note_that_fades_is_no_answer_tone():
+    for per_second in (1.0, 3.0, 8.0):
+        note = answer(2.5) * np.exp(-per_second * np.arange(20000) / 8000.0)
+        assert heard(np.concatenate([silence(500), note, silence(300)])) == [], per_second
+
+
+def test_a_tone_that_follows_other_sound_is_believed_after_a_second(rng):
+    before = sine(1568.0, 500, -16.0)
+    assert heard(np.concatenate([before, answer(0.9), silence(300)])) == []
+    found = heard(np.concatenate([before, answer(3.0, depth=0.2, reversal_ms=450.0), silence(300)]))
+    assert [kind for kind, *_ in found][-2:] == ["ansam-reversed", "end"]
+    assert all(abs(start - 500.0) < 30.0 for _, start, *_ in found)
+    for pause in (200.0, 1800.0):                        # V.25: a modem is silent for 1.8 s before it answers
+        x = np.concatenate([sine(425.0, 500, -13.0), silence(pause), answer(0.7), silence(300)])
+        assert [kind for kind, *_ in heard(x + noise(rng, len(x), -33.0))] == ["ced", "end"]
+
+
+@pytest.mark.parametrize("number", [14820311859835166898, 14820311859835166947])
+def test_notes_that_once_were_taken_for_answer_tones_are_music(number):
+    assert AnswerToneDetector().feed(minute("music", number).tobytes()) == []
+
+
 @pytest.mark.parametrize("block", [80, 240, 77, 100000])
 def test_buffers_do_not_matter(rng, block):
     x = np.concatenate([cng(2), answer(2.0, depth=0.2, reversal_ms=450.0), silence(300)])

@@ -155,3 +155,24 @@ def test_the_built_modules_use_neon_and_never_fuse(module: str, arm: str) -> Non
     assert sum(lanes for lanes, _ in arithmetic(path).values()) >= 4
     text = subprocess.run([f"{CROSS}objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     assert "vfma" not in text and "vfms" not in text
+
+
+HANDSHAKE = """
+import time
+from firmware.dsp.dtls import DtlsCertificate, DtlsSession
+ours, theirs = DtlsCertificate(), DtlsCertificate()
+a, b = DtlsSession("active", ours, theirs.digest), DtlsSession("passive", theirs, ours.digest)
+end = time.monotonic() + 20
+while not (a.keys() and b.keys()) and time.monotonic() < end:
+    for one, other in ((a, b), (b, a)):
+        for datagram in one.output():
+            other.receive(datagram)
+        one.expire()
+suite, send, receive = a.keys()
+print(suite, b.keys() == (suite, receive, send))
+"""
+
+
+def test_a_dtls_handshake_gives_keys_on_arm(arm: str) -> None:
+    done = subprocess.run([arm, "run", "-c", HANDSHAKE], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["AES_CM_128_HMAC_SHA1_80", "True"], done.stderr

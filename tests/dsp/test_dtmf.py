@@ -234,6 +234,27 @@ def test_a_decaying_chord_is_no_digit():
         assert heard(np.concatenate([silence(50), tone, silence(80)])) == ""
 
 
+def played(rng, key: str, ms: float, *, glide: float = 0.0, octave: float = 0.0, twelfth: float = 0.0, attack_ms: float = 1.0):
+    """Two notes that would be a key if they were none: gliding, with a second or third harmonic (a clarinet's), or swelling."""
+    k, t = KEYS.index(key), np.arange(int(ms * 8)) / 8000.0
+    x = np.zeros(len(t))
+    for freq in (LOW[k >> 2], HIGH[k & 3]):
+        phase = 2.0 * np.pi * np.cumsum(freq * (1.0 + glide * (t / t[-1] - 0.5))) / 8000.0 + rng.uniform(0.0, 6.0)
+        x += np.sin(phase) + octave * np.sin(2.0 * phase + rng.uniform(0.0, 6.0))
+        x += twelfth * np.sin(3.0 * phase + rng.uniform(0.0, 6.0)) * (3.0 * freq < 3600.0)
+    return np.concatenate([silence(60 + rng.uniform(0, 5)), 7000.0 * x * np.minimum(1.0, 1000.0 * t / attack_ms), silence(80)])
+
+
+@pytest.mark.parametrize("ms", [45.0, 120.0])
+@pytest.mark.parametrize("shape", [{"glide": 0.016}, {"glide": -0.016}, {"octave": 0.25}, {"twelfth": 0.24}, {"attack_ms": 40.0}], ids=str)
+def test_notes_that_glide_swell_or_have_harmonics_are_no_digits(rng, shape, ms):
+    if "octave" not in shape and "twelfth" not in shape:
+        shape = {what: value * ms / 45.0 for what, value in shape.items()}
+    for key in KEYS:
+        assert heard(played(rng, key, ms)) == key
+        assert heard(played(rng, key, ms, **shape)) == ""
+
+
 @pytest.mark.parametrize("kind", ["speech", "babble", "music"])
 def test_no_digit_in_a_fresh_draw_of_the_corpus(seed, kind):
     """Music may hold one in an hour, so one in these minutes is let pass."""
@@ -311,7 +332,10 @@ def test_countries_are_dialled_by_their_plan(country):
 
 @pytest.mark.parametrize("ms", [80.0, 120.0])
 def test_a_key_pressed_where_a_voice_breaks_off_is_heard(rng, ms):
-    for key in KEYS:
-        voice = sine(float(rng.uniform(450.0, 1900.0)), 500.0, -16.0, phase=float(rng.uniform(0.0, 6.0)))
+    for k, key in enumerate(KEYS):
+        pitch = float(rng.uniform(450.0, 1900.0))
+        while min(abs(pitch / tone - 1.0) for tone in (LOW[k >> 2], HIGH[k & 3])) < 0.07:      # such a voice goes on in the key's own tone
+            pitch = float(rng.uniform(450.0, 1900.0))
+        voice = sine(pitch, 500.0, -16.0, phase=float(rng.uniform(0.0, 6.0)))
         x = np.concatenate([voice, digit(rng, key, ms, deviation=(0.0, 0.0)), silence(80)])
         assert heard(x) == key

@@ -38,7 +38,14 @@ class Appliance:
     """One running appliance with its simulated world."""
 
     def __init__(
-        self, state: Path, *, bind: str, config: Path = SITE, overrides: Mapping[str, str] = {}, extra: tuple[str, ...] = ()
+        self,
+        state: Path,
+        *,
+        bind: str,
+        config: Path = SITE,
+        overrides: Mapping[str, str] = {},
+        extra: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.state = state
         self.bind = bind
@@ -50,19 +57,20 @@ class Appliance:
         self.config = state / "site.toml"
         self.config.write_text(text)
         self.extra = extra
+        self.prefix = prefix             # of the command: where it runs
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Appliance:
         self.output = (self.state / "output.log").open("ab")
         command = [sys.executable, "-m", "firmware", "run", "--config", str(self.config), "--state", str(self.state), "--bind", self.bind]
         self.process = subprocess.Popen(
-            [*DIE_WITH_TEST, *command, *self.extra],
+            [*DIE_WITH_TEST, *self.prefix, *command, *self.extra],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
-        wait_until(self._ready, f"appliance answers its control socket; it said:\n{self.said()}", 20)
+        wait_until(self._ready, f"appliance answers its control socket; it said:\n{self.said()}", 45)
         return self
 
     def said(self) -> str:
@@ -83,9 +91,16 @@ class Appliance:
 
     def ctl(self, command: str, **args: Any) -> Any:
         """One command over the control socket; the result, or AssertionError with what it refused."""
+        return self._asked("control.sock", command, args)
+
+    def manage(self, command: str, **args: Any) -> Any:
+        """The same over management's socket: what it serves, and whatever it relays."""
+        return self._asked("manage.sock", command, args)
+
+    def _asked(self, where: str, command: str, args: dict[str, Any]) -> Any:
         with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(10)
-            link.connect(str(self.state / "run" / "control.sock"))
+            link.settimeout(40)
+            link.connect(str(self.state / "run" / where))
             body = json.dumps({"id": 1, "command": command, "args": args}).encode()
             link.sendall(struct.pack(">I", len(body)) + body)
             reply = json.loads(self._frame(link))

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import time
 import wave
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.e2e.appliance import DIE_WITH_TEST
 from tests.e2e.audio import Sound, read_wav
@@ -55,9 +56,28 @@ def file_rate(path: Path) -> int:
 
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+class Machine(Protocol):
+    """Where a phone runs, when not here: a network namespace of a test."""
+
+    prefix: tuple[str, ...]
+
+    def inside(self, work: Callable[[], Any]) -> Any: ...
+
+
+def closed(path: Path, patience_s: float = 3.0) -> Path:
+    """`path` when its RIFF header tells its size: the client says that the call is over before the thread that writes has closed the file.
+
+    The file of a client that was killed stays open for ever: it is taken as it is after `patience_s`.
+    """
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until and int.from_bytes(path.read_bytes()[4:8], "little") + 8 != path.stat().st_size:
+        time.sleep(0.05)  # another program's file: nothing tells that it was closed
+    return path
 
 
 class Baresip:
@@ -77,26 +97,41 @@ class Baresip:
         register: bool = True,
         codecs: str = "",
         wide: bool = False,
+        trusted: Path | None = None,
+        mediaenc: str = "",
+        where: Machine | None = None,
+        more: str = "",
+        account: str = "",
     ) -> None:
         self.folder = folder
         self.user = user
         self.server = server
-        self.control_port = free_port()
+        self.inside: Callable[[Callable[[], Any]], Any] = where.inside if where is not None else lambda work: work()
+        self.control_port = self.inside(free_port)
         folder.mkdir(parents=True, exist_ok=True)
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         config = CONFIG.format(
-            host=host, port=free_port(socket.SOCK_DGRAM, host), dir=folder, source=microphone, modules=modules, control=self.control_port,
+            host=f"[{host}]" if ":" in host else host, port=self.inside(lambda: free_port(socket.SOCK_DGRAM, host)),
+            dir=folder, source=microphone, modules=modules, control=self.control_port,
             srate=48000 if wide else 8000, channels=2 if wide else 1, modules_wide=WIDE.format(rate=file_rate(microphone)) if wide else "",
         )  # fmt: skip
+        if trusted is not None:
+            config += f"sip_cafile {trusted}\n"
+        config += more
         (folder / "config").write_text(config)
         (folder / "contacts").write_text("")
-        account = f"<sip:{user}@{server};transport={transport}>;auth_pass={secret};answermode={answer};regint={300 if register else 0}"
+        kept = 300 if register else 0
+        account = f"<sip:{user}@{server};transport={transport}>;auth_pass={secret};answermode={answer};regint={kept}{account}"
+        if mediaenc:             # "srtp" (RTP/AVP with keys), "srtp-mand" (RTP/SAVP), "dtls_srtp"
+            config += f"module {mediaenc.partition('-')[0]}.so\n"
+            (folder / "config").write_text(config)
+            account += f";mediaenc={mediaenc}"
         if codecs:
             account += f";audio_codecs={codecs}"
         (folder / "accounts").write_text(account + "\n")
         self.log = (folder / "baresip.log").open("wb")
         self.process = subprocess.Popen(
-            [*DIE_WITH_TEST, "baresip", "-f", str(folder)],
+            [*DIE_WITH_TEST, *(where.prefix if where is not None else ()), "baresip", "-f", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -111,7 +146,8 @@ class Baresip:
         deadline = time.monotonic() + 10
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", self.control_port), timeout=1)
+                made: socket.socket = self.inside(lambda: socket.create_connection(("127.0.0.1", self.control_port), timeout=1))
+                return made
             except OSError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise RuntimeError(f"baresip did not start:\n{(self.folder / 'baresip.log').read_text(errors='replace')}") from None
@@ -198,7 +234,7 @@ class Baresip:
         files = sorted(self.folder.glob("dump-*-dec.wav"))
         if not files:
             raise AssertionError(f"{self.user} decoded no audio")
-        return read_wav(files[call])[0]
+        return read_wav(closed(files[call]))[0]
 
     def stop(self) -> None:
         if self.process.poll() is None:

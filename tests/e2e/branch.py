@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ polarity_answer = true
 [ports.fxs.1]
 [ports.fxs.2]
 [ports.fxs.3]
+call_waiting = true
 [ports.fxs.4]
 [extensions.101]
 kind = "fxs"
@@ -121,6 +123,16 @@ CALLER_HZ, CALLEE_HZ, CENTRE_HZ = 620.0, 560.0, 800.0
 JACKS = {"101": 1, "102": 2, "103": 3, "fxs/4": 4}
 LEVEL = -16.0
 SPEED = "2500"
+
+
+@contextlib.contextmanager
+def open_branch(network: str, folder: Path, more: str = "", site: str = SITE) -> Iterator[Branch]:
+    """The branch of a test file: started once, at rest for each test by `fresh`. `more`: settings beside those of `site`."""
+    config = folder / "branch.toml"
+    config.write_text(site + more)
+    box = Appliance(folder / "box", bind=network, config=config, extra=("--speed", SPEED)).start()
+    yield Branch(box, folder)
+    assert box.stop() == 0, box.said()
 
 
 class Branch:

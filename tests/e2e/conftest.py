@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.appliance import Appliance
 from tests.e2e.audio import write_tone
 from tests.e2e.baresip import Baresip
+from tests.e2e.branch import SITE, Branch, open_branch
 
 HOST = "10.9.0.2"  # baresip refuses 127.x; this address exists only in the tests' own network namespace
 PROCESSES = ("parent", "media", "core", "manage", "world")
@@ -32,6 +33,21 @@ def network() -> Iterator[str]:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["ip", "addr", "add", f"{HOST}/32", "dev", "lo"], check=True)
     yield HOST
+
+
+@pytest.fixture(scope="module")
+def shared(request: pytest.FixtureRequest, network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branch]:
+    """One branch for all tests of a file: with the file's settings MORE, on its BRANCH_SITE."""
+    more, site = getattr(request.module, "MORE", ""), getattr(request.module, "BRANCH_SITE", SITE)
+    with open_branch(network, tmp_path_factory.mktemp("branch"), more, site) as opened:
+        yield opened
+
+
+@pytest.fixture
+def branch(shared: Branch) -> Branch:
+    """The branch at rest."""
+    shared.fresh()
+    return shared
 
 
 @pytest.fixture
@@ -73,7 +89,7 @@ def phone(network: str, tmp_path: Path) -> Iterator[Callable[..., Baresip]]:
 
     def start(
         box: Appliance, user: str, *, hz: float = 880.0, level: float = -10.0, rate: int = 8000, secret: str | None = None,
-        wait: bool = True, **options: Any,
+        wait: bool = True, server: str = "", **options: Any,
     ) -> Baresip:  # fmt: skip
         folder = tmp_path / f"phone{next(counter)}-{user}"
         folder.mkdir()
@@ -82,7 +98,7 @@ def phone(network: str, tmp_path: Path) -> Iterator[Callable[..., Baresip]]:
             folder,
             user=user,
             secret=secret if secret is not None else box.accounts()[user],
-            server=box.sip,
+            server=server or box.sip,
             host=network,
             microphone=microphone,
             **options,

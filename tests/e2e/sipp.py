@@ -142,6 +142,7 @@ def run_sipp(
     rate: int = 10,
     transport: str = "u1",
     timeout: float = 60,
+    prefix: tuple[str, ...] = (),
     **values: object,
 ) -> str:
     """Run a scenario to its end; its screen. AssertionError with SIPp's own error file when a call failed."""
@@ -149,7 +150,7 @@ def run_sipp(
     (folder / "scenario.xml").write_text(scenario.format(**values))
     command = ["sipp", server, "-sf", "scenario.xml", "-i", host, "-mi", host, "-m", str(calls), "-r", str(rate), "-t", transport]
     command += ["-nostdin", "-trace_err", "-error_file", "errors.log"]
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+    done = subprocess.run([*prefix, *command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
     errors = (folder / "errors.log").read_text(errors="replace") if (folder / "errors.log").exists() else ""
     assert done.returncode == 0, f"sipp ended with {done.returncode}:\n{errors[-3000:]}\n{done.stdout.decode(errors='replace')[-1500:]}"
     return done.stdout.decode(errors="replace")

@@ -10,34 +10,16 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.e2e.appliance import ROOT, Appliance, wait_until
 from tests.e2e.baresip import Baresip
-from tests.e2e.branch import CALLER_HZ, CENTRE_HZ, HZ, LEVEL, SITE, SPEED, Branch
+from tests.e2e.branch import CALLER_HZ, CENTRE_HZ, HZ, LEVEL, Branch
 
 pytestmark = [pytest.mark.e2e]
-
-
-@pytest.fixture(scope="module")
-def shared(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branch]:
-    """The branch of this file."""
-    folder = tmp_path_factory.mktemp("branch")
-    site = folder / "branch.toml"
-    site.write_text(SITE)
-    box = Appliance(folder / "box", bind=network, config=site, extra=("--speed", SPEED)).start()
-    yield Branch(box, folder)
-    assert box.stop() == 0, box.said()
-
-
-@pytest.fixture
-def branch(shared: Branch) -> Branch:
-    """The branch at rest."""
-    shared.fresh()
-    return shared
 
 
 CALL_BACK_S = 62  # after this no call-back window of an earlier call is open
@@ -52,7 +34,8 @@ def reaches_the_centre(branch: Branch, caller: str, number: str, *, talk: float 
     assert one["met"] > 0, "the centre is not heard"
     branch.hears(ident, CENTRE_HZ, own, centre["answered"] + 500, one["ended"] - 300, called=True)
     branch.hears(centre["ident"], own, CENTRE_HZ, centre["answered"] + 500, min(one["ended"], centre["ended"]) - 300, called=False)
-    record: dict[str, Any] = next(row for row in branch.records() if row["kind"] == "emergency")
+    record: dict[str, Any] = wait_until(
+        lambda: next((row for row in branch.records() if row["kind"] == "emergency"), None), "the emergency call is recorded")
     assert record["extension"] == caller
     return record
 
@@ -211,11 +194,13 @@ def test_unknown_sip_phone_reaches_the_centre_and_nothing_else(appliance: Callab
         return any(one["met"] > 0 for one in box.world({"do": "status"})["people"] if one["kind"] == "callee")
 
     wait_until(heard_by_the_centre, "the centre hears the caller", 15)
+    box.world({"do": "sleep", "ms": 4000})  # a turn of the centre
     stranger.hang_up()
     wait_until(lambda: not box.ctl("show calls"), "the call is gone")
     heard = stranger.heard()
-    start = heard.first_heard_s(CENTRE_HZ, LEVEL - 10)
-    assert heard.part(start + 0.3, start + 1.3).tone_dbm0(CENTRE_HZ) == pytest.approx(LEVEL, abs=1)
+    # The centre speaks in turns; the first may be cut short by the answer, so the best second counts.
+    best = max(heard.part(0.1 * at, 0.1 * at + 1).tone_dbm0(CENTRE_HZ) for at in range(int(10 * (heard.seconds - 1))))
+    assert best == pytest.approx(LEVEL, abs=1)
     # The centre calls back: the stranger's phone rings, though it never registered.
     line = box.world({"do": "status"})["emergencies"][0]["line"]
     wait_until(lambda: all(not one["call"] for one in box.world({"do": "status"})["lines"]), "the line is at rest")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from firmware.sim.control import Control
+from tests.sim.chip_box import ChipBox
 from tests.sim.stand_in import Box
 
 
@@ -67,3 +70,48 @@ def test_what_is_no_request_is_refused(control: Control) -> None:
         asker = Asker()
         control.handle(asker, line)  # type: ignore[arg-type]
         assert asker.replies[0]["ok"] is False
+
+
+def test_faults_and_the_oracle_of_line_cards_are_asked_by_request(tmp_path: Path) -> None:
+    box = ChipBox()
+    control = Control(box.town, tmp_path / "world.sock")
+
+    def ask(**request: Any) -> dict[str, Any]:
+        asker = Asker()
+        control.handle(asker, json.dumps(request).encode())  # type: ignore[arg-type]
+        return asker.replies[-1]
+
+    assert ask(do="fault", place="fxs", number="2", fault="short", seconds=0.5)["standing"] == [
+        {"place": "fxs", "number": "2", "fault": "short", "value": 1.0}
+    ]
+    assert "use reset, silent" in ask(do="fault", place="fxs", number="2", fault="wet")["error"]
+    box.off_hook(0)
+    box.run(1_000)
+    assert ask(do="status")["card_faults"] == []
+    seen = ask(do="oracle")
+    assert seen["seizures"] == {"fxo 1": 1}
+    assert {span["jack"] for span in seen["open"]} == {"fxo 1"}
+    assert {span["jack"] for span in seen["spans"] if span["what"] == "loop"} == {"fxs 2", "fxo 1"}
+    assert ask(do="oracle", since=1_000_000, history=seen["next_history"])["history"] == []
+    control.close()
+
+
+def test_a_reply_that_is_longer_than_the_socket_holds_arrives_whole(tmp_path: Path) -> None:
+    box = ChipBox()
+    control = Control(box.town, tmp_path / "world.sock")
+    for count in range(20_000):
+        box.town.world.observe("noise", count=count)
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(str(tmp_path / "world.sock"))
+        link.sendall(b'{"do": "observations"}\n')
+        link.setblocking(False)
+        got = bytearray()
+        for _ in range(400):
+            box.run(10)
+            box.town.world.serve(0.0)
+            with contextlib.suppress(BlockingIOError):
+                got += link.recv(1 << 16)
+            if got.endswith(b"\n"):
+                break
+    assert [note["count"] for note in json.loads(got)["seen"] if note["what"] == "noise"][-1] == 19_999
+    control.close()

@@ -234,3 +234,15 @@ def test_a_busy_line_gives_the_caller_busy() -> None:
     person = box.town.call_in(CallPlan("13800138000", 1))
     box.run(100)
     assert person.outcome == "busy"
+
+
+def test_a_seizure_before_the_first_ring_is_an_outgoing_call_and_the_caller_hears_busy() -> None:
+    box = Box()
+    person = box.town.call_in(CallPlan("02088776655", 1, caller_id="dtmf"))
+    box.run(1_000)
+    box.drive(0, OFF_HOOK)
+    box.run(1_500)
+    assert (person.outcome, person.done) == ("busy", True)
+    line = box.town.exchange.line(1)
+    assert str(line.state) == "dial-tone"
+    assert [call.direction for call in box.town.exchange.calls] == ["in", "out"]

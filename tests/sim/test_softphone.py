@@ -52,6 +52,19 @@ def test_a_call_rings_is_answered_and_carries_both_voices(pair: tuple[Box, Softp
     assert anna.call is None
 
 
+@pytest.mark.parametrize("ppm", [10_000.0, -10_000.0])
+def test_a_card_whose_clock_drifts_hears_a_telephone_at_the_telephones_pace(pair: tuple[Box, Softphone, Softphone], ppm: float) -> None:
+    box, anna, bo = pair
+    anna.dial("202")
+    assert box.until(lambda: bo.ringing, 500)
+    bo.lift()
+    assert box.until(lambda: anna.in_call, 500)
+    box.town.faults.put("board", "", "drift", value=ppm)
+    before = anna.voice.sent
+    box.run(10_000)
+    assert anna.voice.sent - before == pytest.approx(500 * (1 - ppm / 1e6), abs=1)
+
+
 def test_a_call_that_is_given_up_stops_ringing(pair: tuple[Box, Softphone, Softphone]) -> None:
     box, anna, bo = pair
     anna.dial("202")

@@ -84,6 +84,7 @@ class Stage:
     def __init__(self, conf: Config | None = None, *, restart: bool = False) -> None:
         self.config = conf or config()
         self.restart = restart
+        self.local = LocalTime(2026, 3, 2, 9, 0)             # a Monday
         self.now = 1000
         self.ids = Ids(1)
         self.board = self._new_board()
@@ -97,8 +98,11 @@ class Stage:
         self.languages: dict[str, list[str]] = {}
         self.playing: dict[str, tuple[int, str]] = {}
         self.bridges: dict[str, str] = {}
+        self.rooms: dict[str, set[str]] = {}
         self.sent: dict[str, str] = {}
         self.recording: dict[str, int] = {}
+        self.masked: set[str] = set()
+        self.taps: dict[str, tuple[str, str]] = {}           # supervisor's leg -> (leg listened to, mode)
         self.done: list[tuple[int, str, do.Action]] = []
         self.closed: dict[str, ContactState] = {}
         self.opened: list[str] = []
@@ -111,7 +115,7 @@ class Stage:
         self.stuck: set[str] = set()                         # legs whose driver never confirms a hang-up
 
     def _new_board(self) -> Switchboard:
-        board = Switchboard(self.config, self.ids, EMERGENCY, lambda now: LocalTime(2026, 3, 2, 9, 0), {})
+        board = Switchboard(self.config, self.ids, EMERGENCY, lambda now: self.local, {})
         board.closed = self._closing  # type: ignore[method-assign]
         return board
 
@@ -161,6 +165,11 @@ class Stage:
         leg = self._new("x", line, LegKind.FXO)
         self.ports[leg] = int(line[-1]) - 1
         self.give(LegOffered(leg, self.now, LegKind.FXO, line, Party(number), "", self.ports[leg], rings, self.now - 5000))
+        return leg
+
+    def trunk_in(self, trunk: str, called: str, number: str = "0815") -> str:
+        leg = self._new("x", f"trunk/{trunk}", LegKind.TRUNK)
+        self.give(LegOffered(leg, self.now, LegKind.TRUNK, f"trunk/{trunk}", Party(number), called))
         return leg
 
     def dial(self, extension: str, digits: str) -> str:
@@ -216,7 +225,8 @@ class Stage:
     def at_rest(self) -> None:
         """Nothing is left of any call."""
         assert not self.board.contacts, [(c.id, c.phase, c.live_legs) for c in self.board.contacts.values()]
-        assert not self.legs and not self.bridges and not self.recording
+        assert not self.legs and not self.bridges and not self.recording and not self.taps
+        assert not any(self.rooms.values())
         assert not any(self.board.floor.state.queues.values())
         for agent in self.board.floor.state.agents.values():
             assert agent.status.value in ("ready", "paused", "logged-out"), agent
@@ -238,6 +248,9 @@ class Stage:
         endpoint = self.legs.pop(leg)
         self.ports.pop(leg, None)
         self.playing.pop(leg, None)
+        self.taps.pop(leg, None)
+        for inside in self.rooms.values():
+            inside.discard(leg)
         other = self.bridges.pop(leg, "")
         if other:
             self.bridges.pop(other, None)
@@ -260,10 +273,17 @@ class Stage:
             self.answered.add(leg)
             self.give(LegAnswered(leg, self.now, self.ports[leg], Evidence("sip-200")))
 
+    def _early(self, leg: str) -> None:
+        if leg in self.legs and leg not in self.ports:
+            self.port += 1
+            self._progress(leg, self.port)
+
     def _originate(self, action: do.OriginateLeg) -> None:
         endpoint, leg = action.endpoint, action.leg
-        busy = endpoint in self.legs.values()
+        trunk = endpoint.startswith("trunk/")
+        busy = endpoint in self.legs.values() and not trunk
         kind = LegKind.FXO if endpoint.startswith("line/") else LegKind.FXS if endpoint.startswith("1") else LegKind.SIP
+        kind = LegKind.TRUNK if trunk else kind
         self.legs[leg], self.kinds[leg] = endpoint, kind
         phone = self.phones.get(endpoint, Phone())
         if busy or phone.reject is not None:
@@ -293,6 +313,9 @@ class Stage:
             case do.AnswerLeg():
                 if action.leg in self.legs:
                     self.at(50, lambda: self._answered(action.leg))
+            case do.EarlyLeg():
+                if action.leg in self.legs:
+                    self.at(50, lambda: self._early(action.leg))
             case do.OriginateLeg():
                 self._originate(action)
             case do.HangUpLeg():
@@ -317,9 +340,24 @@ class Stage:
                 assert action.a in self.ports and action.b in self.ports, "only legs with audio are bridged"
                 assert action.a not in self.playing and action.b not in self.playing
                 self.bridges[action.a], self.bridges[action.b] = action.b, action.a
+                assert not any({action.a, action.b} & inside for inside in self.rooms.values()), "in a room or a bridge, never both"
+            case do.EnterRoom():
+                assert action.leg in self.ports and action.leg not in self.bridges and action.leg not in self.playing
+                self.rooms.setdefault(action.room, set()).add(action.leg)
+            case do.LeaveRoom():
+                self.rooms[action.room].discard(action.leg)
             case do.Unbridge():
                 self.bridges.pop(action.a, None)
                 self.bridges.pop(action.b, None)
+                self.taps = {leg: tap for leg, tap in self.taps.items() if tap[0] not in (action.a, action.b)}
+            case do.Tap():
+                assert action.leg in self.ports and action.of in self.bridges, "a tap is on a conversation"
+                self.taps[action.leg] = (action.of, action.mode)
+            case do.Untap():
+                self.taps.pop(action.leg, None)
+            case do.MaskRecording():
+                if action.leg in self.recording:
+                    (self.masked.add if action.on else self.masked.discard)(action.leg)
             case do.SendDigits():
                 self.sent[action.leg] = self.sent.get(action.leg, "") + action.digits
             case do.StartRecording():

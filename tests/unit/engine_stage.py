@@ -13,21 +13,27 @@ import platform
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
-from firmware.dsp import abi
+from firmware.dsp import abi, g711
 from firmware.dsp.engine import Engine
 from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
 
 PEAK = 22750.0  # of a 0 dBm0 sine
 NO_HORIZON = (1 << 63) - 1
-SEGMENT = 102840
+SEGMENT = 202248
 FUTEX = {"x86_64": 202, "armv7l": 240, "aarch64": 98}[platform.machine()]
 Samples = np.ndarray[Any, np.dtype[np.int16]]
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def kept(clip: Samples) -> Samples:
+    """What is heard of a clip: the engine keeps it as A-law."""
+    return np.frombuffer(g711.decode("alaw", g711.encode("alaw", clip.tobytes())), np.int16)
 
 
 def sine(freq: float, level_dbm0: float, n: int, start: int = 0) -> Samples:
@@ -54,6 +60,7 @@ class World:
 
     def __init__(self, depth: int = 1, speed: int = 0) -> None:
         self.fd = os.memfd_create("test-world")
+        weakref.finalize(self, os.close, self.fd)
         os.ftruncate(self.fd, SEGMENT)
         self.map = mmap.mmap(self.fd, SEGMENT)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
@@ -63,8 +70,8 @@ class World:
         self.drive = whole[376:440].view(np.uint32)
         self.capture = whole[440:41400].view(np.int16).reshape(16, 16, 80)
         self.playback = whole[41400:82360].view(np.int16).reshape(16, 16, 80)
-        self.facts = whole[82360:].view(np.int16).reshape(16, 16, 10, 4)
-        self.u32[0:6] = [0x42505857, 1, 16, depth, speed, 0]
+        self.facts = whole[82360:102840].view(np.int16).reshape(16, 16, 10, 4)
+        self.u32[0:6] = [0x42505857, 2, 16, depth, speed, 0]
         self.u64[3] = 1_767_225_600_000
 
     @property
@@ -92,17 +99,23 @@ class Stage:
     """Engine, world and core in one process."""
 
     def __init__(self, *, rtp: int = 0, depth: int = 1, world: bool = True, clips: dict[str, Samples] | None = None,
-                 ring: RingSegment | None = None, stage_world: World | None = None, nlp: bool = True) -> None:  # fmt: skip
+                 ring: RingSegment | None = None, stage_world: World | None = None, nlp: bool = True,
+                 lines: bool = False, prepare: Callable[[Engine], None] = lambda engine: None,
+                 family: int = socket.AF_INET, rtcp: bool = False) -> None:  # fmt: skip
         self.ring = ring or RingSegment.create()
+        if ring is None:
+            weakref.finalize(self, os.close, self.ring.fd)
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.world = stage_world or World(depth)
-        self.sockets = []
-        for _ in range(rtp):
-            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            one.bind(("127.0.0.1", 0))
+        self.sockets: list[socket.socket] = []
+        self.rtcp_sockets: list[socket.socket] = []
+        for n in range(rtp * (2 if rtcp else 1)):
+            one = socket.socket(family, socket.SOCK_DGRAM)
+            one.bind(("127.0.0.1" if family == socket.AF_INET else "::", 0))
             one.setblocking(False)
-            self.sockets.append(one)
-        self.engine = Engine(self.ring, self.event_fd, self.world.fd if world else None, [s.fileno() for s in self.sockets], (20, 200), nlp)
+            (self.sockets if n < rtp else self.rtcp_sockets).append(one)
+        fds, reports = [s.fileno() for s in self.sockets], [s.fileno() for s in self.rtcp_sockets]
+        self.engine = Engine(self.ring, self.event_fd, self.world.fd if world else None, fds, (20, 200), nlp, lines, reports)
         self.clips = {name: self.engine.load_clip(name, data.tobytes()) for name, data in (clips or {}).items()}
         self.ring.set_core_present(True)
         self.ring.set_horizon(NO_HORIZON)
@@ -110,6 +123,7 @@ class Stage:
         self.reader = EventReader(self.ring)
         self.events: list[tuple[str, int, int, Any]] = []
         self.played: list[Samples] = []
+        prepare(self.engine)
         self.engine.start(lock_memory=False)
         self.captures: dict[int, Callable[[int], Samples]] = {}
         self.facts: dict[int, Callable[[int], tuple[int, int, int, int]]] = {}
@@ -117,7 +131,7 @@ class Stage:
 
     def close(self) -> None:
         self.engine.stop()
-        for one in self.sockets:
+        for one in (*self.sockets, *self.rtcp_sockets):
             one.close()
         os.close(self.event_fd)
 
@@ -173,9 +187,8 @@ class Stage:
 
     def rtp(self, port: int, phone: Phone | None, *, law: int = 8, dtmf: int | None = 101, ptime: int = 20, update: bool = False,
             send: bool = True, receive: bool = True) -> int:  # fmt: skip
-        high, low = (0x7F00, 1) if phone else (0, 0)
-        udp = phone.port if phone else 0
-        body = abi.pack_rtp(high, low, udp, {0: "pcmu", 8: "pcma"}[law], law, dtmf, ptime, send, receive, f"rtp-{port}")
+        remote = ("127.0.0.1", phone.port) if phone else None
+        body = abi.pack_rtp(remote, {0: "pcmu", 8: "pcma"}[law], law, dtmf, ptime, send, receive, f"rtp-{port}")
         return self.do("update_rtp" if update else "open_rtp", port, body)
 
     def join(self, bridge: int, *ports: int) -> None:

@@ -6,7 +6,7 @@ into plain register files with the few reactions that bring-up waits for; every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from firmware.config.board import PcmBus
 from firmware.hal.bus import Where
@@ -77,6 +77,9 @@ class Script:
         self.at += 1
         return [reply]
 
+    def access(self, frames: Sequence[int]) -> int:
+        return [self.transfer([byte])[0] for byte in frames][-1]
+
     def finished(self) -> bool:
         return self.at == len(self.exchange)
 
@@ -123,6 +126,9 @@ class Chain:
             self.single_bytes += 1
         replies = [self.byte(value) for value in data]
         return [reply if self.force is None else self.force for reply in replies]
+
+    def access(self, frames: Sequence[int]) -> int:
+        return [self.transfer([byte])[0] for byte in frames][-1]
 
     def restart(self) -> None:
         """A longer chip select starts an access with its first byte."""

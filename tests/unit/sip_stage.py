@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 from firmware.sip import events as ev
 from firmware.sip.auth import digest_response, parse_digest, user_hash
-from firmware.sip.endpoint import Endpoint, Settings
+from firmware.sip.endpoint import Endpoint
 from firmware.sip.flow import Address, Flow, Outgoing
-from firmware.sip.message import Headers, Message, Request, Response
+from firmware.sip.headers import Headers
+from firmware.sip.message import Message, Request, Response
 from firmware.sip.offer import OfferAnswer
 from firmware.sip.parse import parse_datagram
 from firmware.sip.sdp import Description
+from firmware.sip.settings import Settings
 
 PBX: Address = ("192.0.2.1", 5060)
 PHONE: Address = ("192.0.2.20", 5062)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from firmware.call import actions as do
+from firmware.call.events import TollNotice
 from firmware.call.model import Alert, Cause, Evidence, LegAnswered, LegDigit, LegEnded, LegKind, LegOffered, LegRinging, LineMissed, Party
 from firmware.call.times import LocalTime
-from firmware.config.schema.system import Recording
+from firmware.config.schema.recording import Recording
 from firmware.config.schema.tree import Config
 from firmware.control import call_commands as cmd
 from firmware.core.agents import AgentStore
@@ -19,7 +22,10 @@ from firmware.core.call_queries import CallQueries
 from firmware.core.calls import Calls
 from firmware.core.journal import Journal
 from firmware.core.recordings import Recordings
+from firmware.dsp import vault
+from firmware.errors import EngineBusy
 from firmware.line.profiles import profile
+from firmware.media.events import PortState
 from firmware.runtime.alarms import Alarms
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import ManualClock
@@ -65,8 +71,9 @@ class Engine:
     def subscribe(self, fn: Any) -> None:
         self.hear = fn
 
-    def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True) -> None:
+    def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True, whisper: int | None = None) -> None:
         self.bridges[port] = bridge
+        self.asked.append(("join", port, speak, whisper))
 
     def leave(self, port: int) -> None:
         self.bridges.pop(port, None)
@@ -78,9 +85,10 @@ class Engine:
     def stop(self, port: int) -> None:
         self.players.pop(port, None)
 
-    def record(self, port: int, file: int, *, token: int) -> None:
+    def record(self, port: int, file: int, *, token: int, key: bytes = b"", ident: bytes = b"", coded: str = "") -> None:
         self.asked.append(("record", port))
         self.recorders[port] = token
+        os.pwrite(file, vault.seal(key, ident, 0, bytes(64000)) + vault.seal(key, ident, 1, b"", True), vault.HEADER)
 
     def stop_record(self, port: int) -> None:
         token = self.recorders.pop(port, 0)
@@ -107,6 +115,9 @@ class Telephones:
     def progress(self, leg: str) -> None:
         assert leg in self.live
 
+    def early(self, leg: str) -> None:
+        self.answer(leg)
+
     def answer(self, leg: str) -> None:
         if leg in self.live:
             self.answered(leg)
@@ -129,8 +140,14 @@ class Telephones:
     def send_digits(self, leg: str, digits: str) -> None:
         self.bench.sent.append((leg, digits))
 
+    def hide_keys(self, leg: str, on: bool) -> None:
+        self.bench.sent.append((leg, f"hide {on}"))
+
     def snapshot(self) -> dict[str, bytes]:
         return {leg: endpoint.encode() for leg, endpoint in self.live.items()}
+
+    def snapshot_leg(self, leg: str) -> bytes:
+        return self.live[leg].encode() if leg in self.live else b""
 
     def adopt(self, leg: str, state: bytes, port: int) -> bool:
         if self.refuse or port < 0:
@@ -149,6 +166,7 @@ class Bench:
         self.engine = Engine()
         self.sent: list[tuple[str, str]] = []
         self.boot = 0
+        self.away = False                # media is
         self.db = Database(folder / "calls.db", "calls")
         self.state_db = Database(folder / "state.db", "state")
         self.start([], adopted=False)
@@ -166,12 +184,24 @@ class Bench:
         self.calls = Calls(
             config=self.config, drivers=dict.fromkeys(LegKind, self.phones), media=self.engine, clock=self.clock, bus=self.bus,
             ids=self.ids, records=self.records, queue_log=QueueLogStore(self.db), journal=Journal(self.folder / "run" / "journal"),
-            recordings=Recordings(self.folder / "recordings", self.config.recording), agents=AgentStore(self.state_db), alarms=self.alarms,
+            recordings=Recordings.beside(self.folder / "recordings", self.config.recording, self.db),
+            agents=AgentStore(self.state_db), alarms=self.alarms,
             speak=lambda language, prompt, variables: (f"{language}/{prompt}",), tones=profile("CN").tones, emergency=("110",),
             local=lambda wall_ms: LocalTime(2026, 3, 2, 9, 0),
         )  # fmt: skip
         self.calls.start(ports, adopted=adopted)
-        self.ask = CallQueries(self.calls, self.clock)
+        self.ask = CallQueries(self.calls, self.clock, self.running)
+
+    async def running(self) -> list[PortState]:
+        if self.away:
+            raise EngineBusy("media is away")
+        return [
+            PortState(port, "rtp", tag=leg, open=True, suite="AES_CM_128_HMAC_SHA1_80", forged=3)
+            for leg, port in self.phones.ports.items()
+        ]
+
+    def shown(self) -> list[cmd.CallRow]:
+        return asyncio.run(self.ask.calls(cmd.ShowCalls()))
 
     def kill(self, **refused: bool) -> None:
         """SIGKILL core: media goes on, a new core takes over."""
@@ -227,7 +257,7 @@ def test_a_call_is_joined_recorded_and_written_with_legs_and_events(bench: Bench
     caller, agent = bench.conversation()
     assert bench.engine.bridges == {0: 0, bench.phones.ports[agent]: 0}
     assert ("play", 0, ("en/agent.id",)) in bench.engine.asked
-    contact = bench.ask.calls(cmd.ShowCalls())[0].contact
+    contact = bench.shown()[0].contact
     bench.clock.advance(7000)
     bench.phones.end(caller)
     detail = bench.record_of(contact)
@@ -238,9 +268,9 @@ def test_a_call_is_joined_recorded_and_written_with_legs_and_events(bench: Bench
     assert detail.contact.first_to_leave == "caller"
     assert {leg.endpoint for leg in detail.legs} == {"line/1", "201"}
     assert detail.recording and (bench.folder / "recordings" / detail.recording[0]).exists()
-    assert bench.ask.calls(cmd.ShowCalls()) == []
+    assert bench.shown() == []
     assert not bench.engine.bridges
-    assert not list((bench.folder / "run" / "journal").glob("C*.json"))
+    assert Journal(bench.folder / "run" / "journal").load()[1] == []
     assert [row.event for row in bench.ask.queue_log(cmd.ShowQueueLog())] == ["ENTERQUEUE", "CONNECT", "COMPLETECALLER"]
 
 
@@ -266,11 +296,15 @@ def test_somebody_who_gives_up_before_the_offer_is_in_the_records(bench: Bench) 
 
 def test_killed_core_goes_on_with_the_conversation_and_records_its_end(bench: Bench) -> None:
     caller, agent = bench.conversation()
-    contact = bench.ask.calls(cmd.ShowCalls())[0].contact
+    contact = bench.shown()[0].contact
     bridges = dict(bench.engine.bridges)
     bench.clock.advance(1000)
     bench.kill()
-    assert bench.ask.calls(cmd.ShowCalls())[0].phase == "talking"
+    assert bench.shown()[0].phase == "talking"
+    speech = bench.shown()[0].speech
+    assert speech == [f"{one.partition('=')[0]}=AES_CM_128_HMAC_SHA1_80 (3 not genuine)" for one in bench.shown()[0].legs]
+    bench.away = True
+    assert bench.shown()[0].speech == []
     assert bench.engine.bridges == bridges
     assert bench.ask.agents(cmd.ShowAgents())[0].state == "talking"
     bench.clock.advance(4000)
@@ -287,7 +321,7 @@ def test_killed_core_goes_on_with_the_conversation_and_records_its_end(bench: Be
 
 def test_leg_that_cannot_be_taken_over_ends_with_evidence(bench: Bench) -> None:
     bench.conversation()
-    contact = bench.ask.calls(cmd.ShowCalls())[0].contact
+    contact = bench.shown()[0].contact
     bench.start([], adopted=True)
     bench.clock.advance(4000)
     detail = bench.record_of(contact)
@@ -298,7 +332,7 @@ def test_leg_that_cannot_be_taken_over_ends_with_evidence(bench: Bench) -> None:
 
 def test_restart_of_everything_closes_what_was_open(bench: Bench) -> None:
     bench.conversation()
-    contact = bench.ask.calls(cmd.ShowCalls())[0].contact
+    contact = bench.shown()[0].contact
     bench.clock.advance(60_000)
     bench.start([], adopted=False)
     detail = bench.record_of(contact)
@@ -307,10 +341,18 @@ def test_restart_of_everything_closes_what_was_open(bench: Bench) -> None:
     assert bench.ask.agents(cmd.ShowAgents())[0].state == "ready"
 
 
+def test_what_a_driver_learns_between_events_is_in_the_journal(bench: Bench) -> None:
+    caller, _ = bench.conversation()
+    bench.phones.live[caller] = "line/1 after a sound"
+    assert bench.calls.journal.load()[1][0].legs[caller] != b"line/1 after a sound"
+    bench.calls.remember(caller)
+    assert bench.calls.journal.load()[1][0].legs[caller] == b"line/1 after a sound"
+    bench.calls.remember("L999")                         # of no call
+
+
 def test_contact_without_a_journal_is_closed_too(bench: Bench) -> None:
     bench.ring_in()
-    for path in (bench.folder / "run" / "journal").glob("C*.json"):
-        path.unlink()
+    (bench.folder / "run" / "journal" / "live.log").unlink()
     bench.start([], adopted=True)
     bench.db.flush()
     row = bench.ask.contacts(cmd.ShowContacts())[0]
@@ -318,9 +360,20 @@ def test_contact_without_a_journal_is_closed_too(bench: Bench) -> None:
     assert row.ended_ms >= row.opened_ms
 
 
+def test_after_a_power_cut_the_caller_of_an_open_record_is_on_the_list_of_lost_callers(bench: Bench) -> None:
+    bench.ring_in()
+    bench.db.flush()
+    bench.kill()
+    (bench.folder / "run" / "journal" / "live.log").unlink()
+    bench.start([], adopted=False)
+    assert len(bench.calls.board.acd.missed) == 1
+    (entry,) = bench.calls.board.acd.missed.values()
+    assert (entry.why, entry.contact) == ("system", bench.ask.contacts(cmd.ShowContacts())[0].contact)
+
+
 def test_closed_record_cannot_be_rewritten(bench: Bench) -> None:
     caller = bench.ring_in()
-    contact = bench.ask.calls(cmd.ShowCalls())[0].contact
+    contact = bench.shown()[0].contact
     bench.phones.end(caller)
     before = bench.record_of(contact)
     bench.db.execute("UPDATE contacts SET cause = 'busy'")
@@ -333,21 +386,9 @@ def test_no_recording_starts_when_the_disk_is_short_and_an_alarm_says_so(tmp_pat
     bench.conversation()
     assert not any(asked[0] == "record" for asked in bench.engine.asked)
     assert bench.alarms.list()[0][0] == "recording"
-    assert bench.ask.calls(cmd.ShowCalls())[0].phase == "talking"
+    assert bench.shown()[0].phase == "talking"
     bench.db.close()
     bench.state_db.close()
-
-
-def test_oldest_recordings_make_room(tmp_path: Path) -> None:
-    day = tmp_path / "2026" / "01" / "01"
-    day.mkdir(parents=True)
-    for number in range(3):
-        path = day / f"C{number}.wav"
-        path.write_bytes(bytes(600_000))
-        os.utime(path, (1_767_300_000 + number, 1_767_300_000 + number))
-    recordings = Recordings(tmp_path, Recording(quota_mb=1, reserve_mb=1))
-    recordings.open("CX", LocalTime(2026, 1, 2, 0, 0), 1_767_400_000_000)
-    assert [path.name for path in sorted(day.glob("*.wav"))] == ["C2.wav"]
 
 
 def test_emergency_shows_on_the_screens_until_it_is_over(bench: Bench) -> None:
@@ -367,6 +408,57 @@ def test_emergency_shows_on_the_screens_until_it_is_over(bench: Bench) -> None:
     assert not bench.alarms.list()
 
 
+def test_the_toll_guard_is_an_alarm_for_an_hour(bench: Bench) -> None:
+    text = {"en": "too many", "zh": "过多"}
+    bench.calls.board.act("", do.Notify(TollNotice(bench.clock.now(), "calls", "201", text)))
+    bench.calls.command(lambda now: None)
+    assert [(kind, words) for kind, words, _ in bench.alarms.list()] == [("toll:calls:201", "too many")]
+    assert bench.alarms.chinese("toll:calls:201") == "过多"
+    bench.clock.advance(3_600_000)
+    assert not bench.alarms.list()
+
+
+def test_two_outside_lines_that_are_joined_are_told_of_each_other(bench: Bench) -> None:
+    told: list[tuple[str, bool]] = []
+    bench.calls.beside = lambda leg, on: told.append((leg, on))
+    caller, agent = bench.conversation()
+    assert told == [], "one line and a telephone"
+    contact = bench.calls.board.contact_of(caller)
+    state = bench.calls.board.contacts[contact]
+    other = msgspec.structs.replace(state.legs[caller], id="L-other", endpoint="line/2")
+    state.legs[other.id] = other
+    bench.phones.ports[other.id] = 1
+    bench.calls._act(contact, do.Bridge(caller, other.id))
+    assert told == [(caller, True), (other.id, True)]
+    bench.calls._act(contact, do.Unbridge(caller, other.id))
+    assert told[2:] == [(caller, False), (other.id, False)]
+    bench.phones.end(agent)
+
+
+def test_a_quiet_agent_is_raised_while_he_talks_and_only_where_the_telephone_says_so(tmp_path: Path) -> None:
+    plain = config()
+    extensions = plain.extensions | {"201": msgspec.structs.replace(plain.extensions["201"], raise_quiet=True)}
+    bench = Bench(tmp_path, msgspec.structs.replace(plain, extensions=extensions))
+
+    def asked() -> list[tuple[Any, ...]]:
+        return [one[1:] for one in bench.engine.asked if one[0] == "gain_control"]
+
+    caller, agent = bench.conversation()
+    port = bench.phones.ports[agent]
+    assert asked() == [(port, True)]
+    contact = bench.calls.board.contact_of(caller)
+    bench.calls._act(contact, do.Unbridge(caller, agent))
+    assert asked() == [(port, True), (port, False)]
+    bench.calls._act(contact, do.Bridge(caller, agent))
+    bench.phones.end(agent)                     # his port is closed, the next call on it begins anew
+    bench.phones.end(caller)
+    bench.clock.advance(60_000)
+    bench.conversation()
+    assert [on for _, on in asked()] == [True, False, True, True]
+    bench.db.close()
+    bench.state_db.close()
+
+
 def test_error_in_one_contact_ends_only_that_contact(bench: Bench) -> None:
     talkers = bench.conversation()
     leg = bench.ids.leg()
@@ -375,4 +467,31 @@ def test_error_in_one_contact_ends_only_that_contact(bench: Bench) -> None:
     broken = bench.calls.board.contacts[bench.calls.board.contact_of(leg)]
     broken.phase = "nonsense"  # type: ignore[assignment]
     bench.press(leg, "1")
-    assert {row.contact for row in bench.ask.calls(cmd.ShowCalls())} == {bench.calls.board.contact_of(talkers[0])}
+    assert {row.contact for row in bench.shown()} == {bench.calls.board.contact_of(talkers[0])}
+
+
+def test_every_action_of_the_switchboard_has_somebody_who_carries_it_out(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    # Those of an area of its own are carried out by that area's part, which adds them to the table.
+    kinds = {kind for kind in do.Action.__subclasses__() if kind.__module__ == do.__name__}
+    assert kinds and kinds - set(bench.calls.executors) == set()
+    del bench.calls.executors[do.Loop]
+    bench.calls._act("c1", do.Loop("leg"))
+    assert "nothing executes Loop" in caplog.text
+
+
+def test_a_half_keyed_pin_is_in_no_journal_and_keyed_again_after_a_restart(bench: Bench) -> None:
+    leg = bench.ids.leg()
+    bench.phones.live[leg] = "201"
+    bench.bus.publish(LegOffered(leg, bench.clock.now(), LegKind.SIP, "201", Party("201"), "*11"))
+    for key in "8001#7294":
+        bench.press(leg, key)
+        bench.clock.advance(100)
+    (state,) = bench.calls.board.contacts.values()
+    assert state.typed == "8001#7294"
+    written = b"".join(path.read_bytes() for path in (bench.folder / "run" / "journal").iterdir())
+    assert b"8001#" in written and b"729" not in written
+    bench.kill()
+    (state,) = bench.calls.board.contacts.values()
+    assert (state.feature, state.typed) == ("login", "8001#")
+    bench.press(leg, "7")
+    assert state.typed == "8001#7"

@@ -23,7 +23,7 @@ from tests.unit.call_stage import EMERGENCY, config
 @pytest.mark.parametrize(("digits", "verdict"), [
     ("", "more"), ("2", "more"), ("20", "more"), ("201", "complete"), ("205", "impossible"), ("5", "impossible"),
     ("1", "more"), ("11", "more"), ("110", "complete"), ("9", "more"), ("9110", "complete"), ("9555", "more"), ("9555#", "complete"),
-    ("*", "more"), ("*1", "more"), ("*11", "complete"), ("*43", "complete"), ("*9", "impossible"),
+    ("*", "more"), ("*1", "more"), ("*11", "complete"), ("*43", "complete"), ("*9", "more"), ("*0", "impossible"),
 ])  # fmt: skip
 def test_dial_check(digits: str, verdict: str) -> None:
     assert Routing(config(), EMERGENCY).dial_check("201", digits) == verdict
@@ -161,9 +161,9 @@ def test_agent_in_a_call_cannot_be_taken_to_another_phone() -> None:
 def test_returning_caller_takes_the_old_place() -> None:
     one = floor()
     for contact, since in (("C1", 10), ("C2", 20), ("C3", 30)):
-        one.join("sales", contact, since, since)
+        one.join("sales", Waiting(contact, since, 0), since)
     one.leave("C1", 40)
-    one.join("sales", "C1", 10, 50)
+    one.join("sales", Waiting("C1", 10, 0), 50)
     assert [entry.contact for entry in one.waiting("sales")] == ["C1", "C2", "C3"]
 
 

@@ -255,3 +255,50 @@ def test_every_prompt_that_the_call_logic_names_exists() -> None:
             if text.split(".")[0] in roots and text not in speech.LANGUAGE_FREE:
                 named.add(text)
     assert named - rules.RULES.keys() <= CATALOGUE.ids
+
+
+# --- dates and amounts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "heard"),
+    [
+        ("zh", "2026-02-17", "二月十七号"), ("zh", "2026-12-02", "十二月二号"), ("zh", "2026-10-31", "十月三十一号"),
+        ("en", "2026-02-17", "February seventeen"), ("en", "2026-12-31", "December thirty one"),
+    ],
+)  # fmt: skip
+def test_dates_are_said_as_month_and_day(language: str, text: str, heard: str) -> None:
+    clips = speech.calendar_date(language, text)
+    assert clips is not None
+    assert words(language, clips) == heard
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "heard"),
+    [
+        ("zh", "12", "十二元"), ("zh", "2", "两元"), ("zh", "12.50", "十二元五角"), ("zh", "0.08", "八分"), ("zh", "3.05", "三元零五分"),
+        ("zh", "1000.35", "一千元三角五分"), ("zh", "0", "零元"), ("en", "12", "twelve yuan"),
+        ("en", "12.5", "twelve yuan and fifty cents"), ("en", "0.08", "eight cents"), ("en", "0", "zero yuan"),
+    ],
+)  # fmt: skip
+def test_amounts_are_said_in_yuan_jiao_and_fen(language: str, text: str, heard: str) -> None:
+    clips = speech.money(language, text)
+    assert clips is not None
+    assert words(language, clips) == heard
+
+
+@pytest.mark.parametrize("text", ["", "2026-13-01", "2026-00-10", "2026-01-32", "soon", "2026-1-1"])
+def test_what_is_no_date_is_not_said_and_a_prompt_falls_back(text: str) -> None:
+    assert speech.calendar_date("en", text) is None
+    assert speak(CATALOGUE, "en", "say.date", {"date": text}, without()) == ("en/say.date.plain",)
+
+
+@pytest.mark.parametrize("text", ["", "1.234", "-5", "12,50", "123456789"])
+def test_what_is_no_amount_is_not_said(text: str) -> None:
+    assert speech.money("zh", text) is None
+
+
+def test_a_sentence_recorded_whole_by_the_site_takes_the_place_of_its_parts() -> None:
+    said = speak(CATALOGUE, "zh", "greet.morning", {"company": "company.demo"}, EVERYTHING, {"zh/greet.morning"})
+    assert said == ("zh/greet.morning",)
+    assert speak(CATALOGUE, "en", "greet.morning", {"company": "company.demo"}, EVERYTHING, {"zh/greet.morning"}) != said

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import json
 import os
+import pkgutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+import firmware.control
 from firmware.call.model import LegDigit, LegKind, LegOffered, Party
 from firmware.config.schema.tree import Config
 from firmware.control import builtin, commands
 from firmware.control.gate import Gate
 from firmware.control.server import Server
 from firmware.control.stream import EventStream
+from firmware.reports.columns import width
 from firmware.runtime.alarms import Alarms
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import ManualClock
 from firmware.surfaces.cli.shell import Shell, paginate
-from firmware.surfaces.cli.table import render, width
-from firmware.surfaces.cli.words import LOCAL, Argument, NotUnderstood, Word, complete, parse
+from firmware.surfaces.cli.table import render, title
+from firmware.surfaces.cli.words import LOCAL, PROGRAMS, Argument, NotUnderstood, Word, complete, parse
 
 ROOT = Path(__file__).parents[2]
 WORDS = [
@@ -90,7 +96,7 @@ def test_watch_and_match() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("", ["agent", "exit", "help", "language", "quit", "show", "trace"]),
+        ("", sorted({word.path.split()[0] for word in WORDS})),
         ("sh", ["show"]),
         ("show ", ["calls", "log", "queues"]),
         ("agent pause 8001 ", ["lunch", "break"]),
@@ -188,6 +194,45 @@ def test_help_lists_words_in_both_languages(state: Path) -> None:
     assert "Product version" in ask(state, "show ?")[1]
 
 
+def test_words_of_programs_are_none_of_people(state: Path) -> None:
+    import firmware.app.manage
+    import firmware.control.line_commands
+    import firmware.control.trace_commands  # noqa: F401 - they register what is served
+
+    assert not PROGRAMS - {one.path for one in commands.registered().values()}, "each of them exists"
+    listed = {word.path for word in Shell(state, out=io.StringIO())._known()}
+    assert "show alarms" in listed and not listed & PROGRAMS
+
+
+def test_every_field_that_people_see_has_a_chinese_title() -> None:
+    importlib.import_module("firmware.app.manage")      # registers what management serves
+    for module in pkgutil.iter_modules(firmware.control.__path__):
+        if module.name.endswith("commands"):
+            importlib.import_module(f"firmware.control.{module.name}")
+    programs = ("console ", "transfer ")
+    ours = [one for one in commands.registered().values() if one.__module__.startswith("firmware.")]     # tests register some, too
+    people = [one for one in ours if not one.path.startswith(programs) and one.path not in PROGRAMS]
+    fields, todo, seen = set(), [msgspec.inspect.type_info(one.Result) for one in people], set()
+    while todo:
+        kind: Any = todo.pop()
+        if isinstance(kind, msgspec.inspect.StructType) and kind.cls not in seen:
+            seen.add(kind.cls)
+            fields |= {field.encode_name for field in kind.fields}
+            todo += [field.type for field in kind.fields]
+        todo += [getattr(kind, name) for name in ("type", "value_type", "item_type") if hasattr(kind, name)]
+        todo += getattr(kind, "types", ())
+    shown = {name.removesuffix("_en") for name in fields if not name.endswith(("_zh", "_json"))}
+    missing = sorted(name for name in shown if title(name, "zh") == name.removesuffix("_ms").replace("_", " "))
+    assert len(shown) > 300 and not missing, f"firmware/surfaces/cli/titles_zh.toml lacks {missing}"
+
+
+def test_lines_of_one_command_line_are_done_in_turn_until_one_fails(state: Path) -> None:
+    both = branchpbx("cli", "-c", "show version", "-c", "show alarms", state=state)
+    assert both.returncode == 0 and "BranchPBX" in both.stdout and "nothing to show" in both.stdout
+    failed = branchpbx("cli", "-c", "nonsense", "-c", "show version", state=state)
+    assert failed.returncode == 1 and "BranchPBX" not in failed.stdout
+
+
 def test_trace_shows_the_events_of_one_leg_only(state: Path) -> None:
     status, text = ask(state, "trace L1")
     assert status == 0 and "LegOffered" in text and "LegDigit" in text and "L2" not in text
@@ -249,3 +294,23 @@ def test_run_refuses_a_wrong_file_with_every_mistake(tmp_path: Path) -> None:
 def test_version_command_and_registry_agree() -> None:
     assert branchpbx("version").stdout.split()[1] == builtin.version().version
     assert set(commands.registered()) >= {"show version", "show status", "show accounts", "show commands"}
+
+
+WIDE_ROW = {
+    "endpoint": "line/1", "kind": "fxo", "number": "01055550001", "state": "on-hook", "caller": "一二三四五六七八九十", "volts": 48.2,
+    "detail": "battery reversed since the last call, and some more words that say what it means",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79, 100])
+def test_tables_fit_the_terminal_and_lose_nothing(columns: int) -> None:
+    lines = render([WIDE_ROW, {**WIDE_ROW, "endpoint": "line/2"}], "en", columns)
+    assert all(width(line) <= columns for line in lines), lines
+    together = "".join("".join(lines).split())
+    assert all(word in together for word in ("line/2", "fxo", "48.2", "on-hook")), lines
+    if columns < 60:
+        assert "battery reversed" in " ".join(line.strip() for line in lines), "too narrow for a table: one entry after another"
+
+
+def test_a_table_for_programs_is_not_folded() -> None:
+    assert len(render([WIDE_ROW], "en")) == 3

@@ -9,6 +9,7 @@ import pytest
 from firmware.config.board import Board, parse_board
 from firmware.config.model import check, load
 from firmware.config.problems import ConfigErrors, Problem
+from firmware.config.render import to_toml
 
 ROOT = Path(__file__).parents[2]
 DEMO = (ROOT / "board/world/site.toml").read_bytes()
@@ -33,7 +34,7 @@ def problems(text: str) -> list[Problem]:
         file="site.toml",
         board=BOARD,
         zones={"Asia/Shanghai", "UTC"},
-        prompts={"q.full", "night.msg", "ivr.main", "greet.morning", "greet.afternoon", "greet.evening"},
+        prompts={"q.full", "xfer.fail", "ext.none", "night.msg", "ivr.main", "greet.morning", "greet.afternoon", "greet.evening"},
     )
     assert (config is None) == bool(found)
     return found
@@ -96,6 +97,9 @@ rng_s = 3
         ('[features]\npause = "*11"', "features.pause"),
         ('[features]\npause = "13"', "features.pause"),
         ("[sip]\nregistration_min_s = 3600\nregistration_max_s = 60", "sip.registration_min_s"),
+        ("[sip]\nwss = true\nwss_port = 5061", "sip.wss_port"),
+        ("[sip]\nwss = true\nwss_origins = [\"intranet.example\"]", "sip.wss_origins[0]"),
+        ("[sip]\nwss = true\nwss_origins = [\"https://intranet.example/phone\"]", "sip.wss_origins[0]"),
         ("[rtp]\nfirst_port = 20001", "rtp.first_port"),
         ("[rtp]\njitter_min_ms = 200\njitter_max_ms = 100", "rtp.jitter_min_ms"),
         ("[ports.fxo.5]", "ports.fxo.5"),
@@ -105,6 +109,8 @@ rng_s = 3
         ('[extensions.102]\nkind = "fxs"\njack = "4"', "extensions.102.jack"),
         ('[extensions.202]\nkind = "sip"\njack = "1"', "extensions.202.jack"),
         ('[extensions.202]\nkind = "sip"\nsecret = "1234"', "extensions.202.secret"),
+        ('[extensions.202]\nkind = "sip"\nsrtp = "maybe"', "extensions.202.srtp"),
+        ('[sip]\ntls = false\n[extensions.202]\nkind = "sip"\nsrtp = "required"', "extensions.202.srtp"),
         ('[extensions.110]\nkind = "sip"', "extensions.110"),
         ('[extensions.1101]\nkind = "sip"', "extensions.1101"),
         ('[extensions.11]\nkind = "sip"', "extensions.11"),
@@ -135,9 +141,13 @@ def test_mistake_is_named_by_its_path(added: str, path: str) -> None:
     assert paths(text) == [path]
 
 
+def test_encryption_may_be_demanded_where_browsers_alone_have_tls() -> None:
+    assert paths(BASE + '[sip]\ntls = false\nwss = true\n[extensions.202]\nkind = "sip"\nsrtp = "required"') == []
+
+
 def test_code_that_begins_others_names_them_all() -> None:
     found = {problem.path: problem for problem in problems(BASE + '[features]\npause = "*1"')}
-    assert set(found) == {"features.pause", "features.ready"}
+    assert {"features.pause", "features.ready"} <= set(found) and all(path.startswith("features.") for path in found)
     assert "features.login (*11), features.logout (*12)" in found["features.pause"].message
 
 
@@ -172,3 +182,61 @@ def test_newer_schema_is_refused_with_remedy() -> None:
 def test_secret_is_never_shown() -> None:
     text = BASE + '[extensions.202]\nkind = "sip"\nsecret = "hunter2"\n[agents.8001]\npin = "12ab"\n'
     assert not any("hunter2" in problem.text() or "12ab" in problem.text() for problem in problems(text))
+
+
+TRUNK = BASE + '[trunks.a]\ndomain = "sip.example.com"\nuser = "0123"\nsecret = "s"\n'
+
+
+def test_a_trunk_takes_the_values_of_its_template_and_keeps_its_own() -> None:
+    config = load((TRUNK + 'template = "ims"\nexpires_s = 900\ncountry_code = "86"\n').encode(), file="site.toml")
+    trunk = config.trunks["a"]
+    assert (trunk.template, trunk.did_from, trunk.caller_id, trunk.expires_s) == ("", "p-called-party-id", "ppi", 900)
+
+
+def test_a_value_that_is_the_default_again_beats_the_template() -> None:
+    config = load((TRUNK + 'template = "ims"\ntrusted = false\nsend_as = "as-dialled"\n').encode(), file="site.toml")
+    again = load(to_toml(config).encode(), file="site.toml")
+    assert again == config and again.trunks["a"].trusted is False and again.trunks["a"].caller_id == "ppi"
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ('template = "nobody"\n', "trunks.a.template"),
+        ('transport = "tls"\n[sip]\ntls = false\n', "trunks.a.transport"),
+        ('srtp = "required"\n', "trunks.a.srtp"),
+        ('accept_from = ["0.0.0.0/0"]\n', "trunks.a.accept_from[0]"),
+        ('accept_from = ["carrier"]\n', "trunks.a.accept_from[0]"),
+        ('send_as = "+e164"\n', "trunks.a.country_code"),
+        ('caller_shown = "extension"\n', "trunks.a.number"),
+        ('domain = "sip:example.com"\n', "trunks.a.domain"),
+        ('[[outbound]]\ntrunks = ["b"]\n', "outbound[0].trunks[0]"),
+        ('[toll]\noffice_start = "20:00"\n', "toll.office_end"),
+        ('[trunks.b]\ndomain = "peer"\nkind = "static"\n[trunks.c]\ndomain = "PEER"\nkind = "static"\n', "trunks.c.domain"),
+    ],
+)
+def test_mistakes_of_trunks_are_named(more: str, path: str) -> None:
+    text = TRUNK + more
+    if path == "trunks.a.domain":
+        text = text.replace('domain = "sip.example.com"\n', "")
+    assert path in paths(text)
+
+
+def test_a_trunk_without_any_way_in_and_a_registering_one_without_user_are_named() -> None:
+    text = BASE.replace('to = "queue/sales"', 'to = "queue/sales"\nlines = ["1"]') + '[trunks.a]\ndomain = "x"\n'
+    assert {"trunks.a", "trunks.a.user", "trunks.a.secret"} <= set(paths(text))
+    assert problems(text + 'kind = "static"\nbreak_out = "internal"\n') == []
+
+
+def test_a_route_over_trunks_alone_needs_no_line() -> None:
+    assert problems(TRUNK + '[[outbound]]\ntrunks = ["a"]\ngroup = ""\n') == []
+
+
+def test_lists_of_lamps_name_what_can_be_watched_once() -> None:
+    good = '[lists.desk]\nmembers = ["101", "201", "line/1", "*56", "*719", "8001"]\n[agents.8001]\nqueues = ["sales"]\n'
+    assert problems(BASE + good) == []
+    bad = '[lists.201]\nmembers = ["101"]\n'
+    bad += '[lists.desk]\nmembers = ["299", "101", "101", "line/4", "*710"]\n[lists."a b"]\nmembers = ["101"]\n'
+    assert sorted(paths(BASE + bad)) == [
+        "lists.201", "lists.a b", "lists.desk.members[0]", "lists.desk.members[2]", "lists.desk.members[3]", "lists.desk.members[4]",
+    ]  # fmt: skip

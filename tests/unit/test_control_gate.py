@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
+import pkgutil
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,10 +15,12 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+import firmware.control
 from firmware.control import commands
+from firmware.control.acd_commands import MissedClose
 from firmware.control.audit import CommandGiven
 from firmware.control.client import AsyncClient, Client, CommandFailed, NotRunning
-from firmware.control.commands import Command, command
+from firmware.control.commands import BadArgumentsError, Command, accept, command, describe, registered
 from firmware.control.gate import Gate, Peer
 from firmware.control.roles import allows, role_of_uid
 from firmware.control.server import LENGTH, Server
@@ -259,3 +263,20 @@ def test_bad_request_is_answered_and_the_server_lives(tmp_path: Path, raw: bytes
 def test_nothing_listening_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(NotRunning, match="--state"):
         Client(tmp_path / "control.sock")
+
+
+def test_an_argument_that_does_not_fit_is_told_in_words() -> None:
+    with pytest.raises(BadArgumentsError, match=r"^missed close: number: does not fit; wanted: Number, as `show missed` lists it$"):
+        accept(MissedClose, {"number": "x"})
+    with pytest.raises(BadArgumentsError, match=r"^missed close: Object missing required field `number`$"):
+        accept(MissedClose, {})
+
+
+def test_every_argument_with_a_pattern_says_what_is_wanted() -> None:
+    for module in pkgutil.iter_modules(firmware.control.__path__):
+        importlib.import_module(f"firmware.control.{module.name}")
+    for cls in registered().values():
+        told = {one.name: one.help for one in describe(cls).arguments}
+        for field in msgspec.structs.fields(cls):
+            if any(isinstance(meta, msgspec.Meta) and meta.pattern for meta in getattr(field.type, "__metadata__", ())):
+                assert told[field.name], f"{cls.path}: {field.name}"

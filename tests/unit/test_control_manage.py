@@ -65,6 +65,7 @@ def handover(state: Path) -> Handover:
         sip_udp=udp(),
         sip_tcp=udp(),
         rtp=[udp()],
+        rtcp=[udp()],
         control=unix_listener(state / "run/control.sock"),
         manage=unix_listener(state / "run/manage.sock"),
     )

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from firmware.dsp import abi
-from tests.unit.engine_stage import Phone, Samples, Stage, level, power, sine
+from firmware.dsp import abi, vault
+from firmware.store.vault import DeviceKey, Sealed
+from tests.unit.engine_stage import Phone, Samples, Stage, kept, level, power, sine
 
 BEEP = sine(1000, -10, 4000)
 NUMBER = sine(700, -10, 1600)
@@ -204,7 +205,7 @@ def test_prompts_follow_each_other_without_a_gap_and_report_their_end(stage: Sta
     stage.do("play", 4, abi.pack_play(7, [stage.clips["beep"], stage.clips["empty"], stage.clips["number"]], 1.0, False, False))
     stage.tick(80)
     heard = stage.heard(4, 0, 80)
-    assert np.array_equal(heard[:5600], np.concatenate([BEEP, NUMBER]))
+    assert np.array_equal(heard[:5600], kept(np.concatenate([BEEP, NUMBER])))
     assert power(heard[5600:]) == -99.0
     assert [payload for _, payload in stage.named("played", 4)] == [(7, True, "")]
 
@@ -400,6 +401,137 @@ def test_every_state_of_a_growing_recording_promises_no_more_than_it_has(stage: 
             seen.add(promised)
     finish(stage)
     assert path.stat().st_size > 44
+
+
+def sealed(stage: Stage, path: Path, key: bytes, ident: bytes, number: int = 3, coded: str = "") -> None:
+    path.write_bytes(bytes(vault.HEADER))
+    stage.do("record", 0, abi.pack_record(77, number))
+    stage.engine.attach_file(number, os.open(path, os.O_RDWR), key, ident, coded)
+
+
+def pieces(raw: bytes, key: bytes, ident: bytes) -> tuple[bytes, bool]:
+    """Samples of a sealed file as far as it goes, and whether its last piece is there."""
+    content, at, expected = b"", vault.HEADER, 0
+    while len(raw) >= at + vault.HEAD:
+        word = int.from_bytes(raw[at : at + 4], "little")
+        assert int.from_bytes(raw[at + 4 : at + 12], "little") == expected
+        end = at + vault.HEAD + (word & vault.BYTES) + vault.TAG
+        if len(raw) < end:
+            break
+        opened = vault.open_piece(key, ident, raw[at:end])
+        assert opened is not None
+        content, at, expected = content + opened, end, expected + 1
+        if word & vault.FINAL:
+            return content, True
+    return content, False
+
+
+def test_a_sealed_recording_holds_the_same_samples_and_no_clear_one(stage: Stage, tmp_path: Path) -> None:
+    path, key, ident = tmp_path / "call.rec", os.urandom(32), os.urandom(16)
+    stage.line(0)
+    stage.line(4)
+    stage.join(0, 0, 4)
+    stage.captures[0] = lambda t: sine(1000, -10, 80, t)
+    stage.captures[4] = lambda t: sine(400, -20, 80, t)
+    sealed(stage, path, key, ident)
+    stage.tick(150)
+    grown = path.read_bytes()
+    _, samples, lost = finish(stage)
+    content, whole = pieces(path.read_bytes(), key, ident)
+    assert whole and not pieces(grown, key, ident)[1]
+    assert (len(content), lost) == (4 * samples, 0)
+    frames = np.frombuffer(content, dtype=np.int16).reshape(-1, 2)
+    assert level(frames[800:8000, 0], 1000) == pytest.approx(-10, abs=0.1)
+    assert level(frames[800:8000, 1], 400) == pytest.approx(-20, abs=0.1)
+    assert content[4000:4064] not in path.read_bytes()
+
+
+@pytest.mark.parametrize(("coded", "bits"), [("a-law", vault.CODED), ("mu-law", vault.CODED | vault.MU_LAW)])
+def test_a_coded_recording_is_half_as_long_and_sounds_the_same(stage: Stage, tmp_path: Path, coded: str, bits: int) -> None:
+    device, path = DeviceKey(bytes(32)), tmp_path / "call.rec"
+    header, key, ident = device.header()
+    stage.line(0)
+    stage.line(4)
+    stage.join(0, 0, 4)
+    stage.captures[0] = lambda t: sine(1000, -10, 80, t)
+    stage.captures[4] = lambda t: sine(400, -20, 80, t)
+    sealed(stage, path, key, ident, coded=coded)
+    with path.open("r+b") as file:
+        file.write(header)
+    stage.tick(150)
+    _, samples, lost = finish(stage)
+    found = Sealed(path, device)
+    content = b"".join(found)
+    assert (found.how, found.frames, found.missing, lost, len(content)) == ("whole", samples, 0, 0, 4 * samples)
+    raw = path.read_bytes()
+    assert int.from_bytes(raw[vault.HEADER : vault.HEADER + 4], "little") & ~vault.BYTES == bits
+    assert len(raw) < 2 * samples + vault.HEADER + 40 * (samples // 4000 + 3)
+    frames = np.frombuffer(content, dtype=np.int16).reshape(-1, 2)
+    for channel, hz, dbm0 in ((0, 1000, -10), (1, 400, -20)):
+        heard = frames[800:8000, channel].astype(float)
+        assert level(heard, hz) == pytest.approx(dbm0, abs=0.2)
+        turn = 2 * np.pi * hz * np.arange(len(heard)) / 8000
+        basis = np.column_stack([np.sin(turn), np.cos(turn)])
+        tone = basis @ np.linalg.lstsq(basis, heard, rcond=None)[0]
+        assert 10 * np.log10(np.mean(tone**2) / np.mean((heard - tone) ** 2)) > 33          # of G.711 itself, G.712 asks for 33 dB
+    later = np.frombuffer(Sealed(path, device).span(1000, 200), dtype=np.int16).reshape(-1, 2)
+    assert (later == frames[8000 : 8000 + len(later)]).all() and len(later) >= 1600
+
+
+def test_only_what_is_sealed_is_coded(stage: Stage) -> None:
+    with pytest.raises(ValueError, match="not sealed"):
+        stage.engine.attach_file(1, -1, coded="a-law")
+    with pytest.raises(ValueError, match="no coding"):
+        stage.engine.attach_file(1, -1, bytes(32), bytes(16), "mp3")
+
+
+def test_a_sealed_recording_cut_at_any_byte_opens_up_to_its_last_whole_piece(stage: Stage, tmp_path: Path) -> None:
+    path, key, ident = tmp_path / "call.rec", os.urandom(32), os.urandom(16)
+    stage.line(0)
+    sealed(stage, path, key, ident)
+    stage.tick(130)
+    finish(stage)
+    raw = path.read_bytes()
+    content, _ = pieces(raw, key, ident)
+    size = 16000 + vault.HEAD + vault.TAG
+    for cut in [*range(vault.HEADER, vault.HEADER + 40), *range(vault.HEADER + 40, len(raw), 331)]:
+        got, whole = pieces(raw[:cut], key, ident)
+        assert not whole
+        assert got == content[: len(got)]
+        assert len(got) >= (cut - vault.HEADER) // size * 16000
+
+
+def test_a_masked_recording_is_silent_on_both_channels_until_it_goes_on(stage: Stage, tmp_path: Path) -> None:
+    path, key, ident = tmp_path / "call.rec", os.urandom(32), os.urandom(16)
+    stage.line(0)
+    stage.line(4)
+    stage.join(0, 0, 4)
+    stage.captures[0] = lambda t: sine(1000, -10, 80, t)
+    stage.captures[4] = lambda t: sine(400, -20, 80, t)
+    sealed(stage, path, key, ident)
+    stage.tick(50)
+    stage.do("mask", 0, abi.pack_flag(True))
+    stage.tick(50)
+    stage.do("mask", 0, abi.pack_flag(False))
+    stage.tick(50)
+    finish(stage)
+    frames = np.frombuffer(pieces(path.read_bytes(), key, ident)[0], dtype=np.int16).reshape(-1, 2)
+    silent = 2000 + np.flatnonzero(~frames[2000:].any(axis=1))      # the first frames are silence that was on its way
+    assert 3900 <= len(silent) <= 4100
+    quiet = frames[silent[0] + 100 : silent[-1] - 100]
+    assert not quiet.any()
+    assert level(frames[-3000:, 0], 1000) == pytest.approx(-10, abs=0.1)
+    assert level(frames[800:3000, 1], 400) == pytest.approx(-20, abs=0.1)
+
+
+def test_a_full_disk_costs_a_sealed_recording_samples_and_never_a_nonce(stage: Stage) -> None:
+    stage.line(0)
+    stage.do("record", 0, abi.pack_record(5, 9))
+    stage.engine.attach_file(9, os.open("/dev/full", os.O_RDWR), os.urandom(32), os.urandom(16))
+    stage.tick(100)
+    token, samples, lost = finish(stage)
+    assert (token, samples) == (5, 0)
+    assert lost >= 8000
 
 
 def test_a_full_disk_costs_counted_samples_and_no_audio(stage: Stage) -> None:

@@ -58,7 +58,7 @@ def attach(
     stage: Stage, port: int, phone: CodecPhone, *, ptime: int = 20, update: bool = False, clock: int = 8000, noise: bool = False
 ) -> int:
     """Open or update the engine's port for a phone; keys have number 101."""
-    body = abi.pack_rtp(0x7F00, 1, phone.port, phone.codec, phone.number, 101, ptime, True, True, f"rtp-{port}", clock, noise)
+    body = abi.pack_rtp(("127.0.0.1", phone.port), phone.codec, phone.number, 101, ptime, True, True, f"rtp-{port}", clock, noise)
     return stage.do("update_rtp" if update else "open_rtp", port, body)
 
 
@@ -245,9 +245,9 @@ def test_comfort_noise_is_forwarded_to_who_understands_it(stage: Stage) -> None:
 
 def test_unknown_codecs_and_clocks_are_refused(stage: Stage) -> None:
     with pytest.raises(ValueError, match="codec is 'gsm'"):
-        abi.pack_rtp(0, 0, 0, "gsm", 3, None, 20, True, True, "x")
+        abi.pack_rtp(None, "gsm", 3, None, 20, True, True, "x")
     with pytest.raises(ValueError, match="dtmf_clock is 16000"):
-        abi.pack_rtp(0, 0, 0, "pcma", 8, 101, 20, True, True, "x", 16000)
+        abi.pack_rtp(None, "pcma", 8, 101, 20, True, True, "x", 16000)
 
 
 def test_hostile_wide_band_packets_change_nothing_for_long(stage: Stage, seed: int) -> None:

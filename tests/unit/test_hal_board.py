@@ -57,8 +57,8 @@ def test_a_board_with_chips_is_read_and_the_simulated_one_still_is() -> None:
     assert [card.pcm.start(slot) for slot in (0, 1, 7)] == [1, 17, 113]
     assert card.lifeline is not None
     world = load_board("world")
-    assert world.chains == []
-    assert world.lifeline is None
+    assert [(chain.kind, chain.spi, len(chain.jacks)) for chain in world.chains] == [("fxo", "world:0", 4), ("fxs", "world:1", 4)]
+    assert world.lifeline is not None
 
 
 def test_the_board_of_the_documentation_is_valid() -> None:
@@ -219,7 +219,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
 
 def test_outputs_start_off_and_are_held_until_they_are_released(library: Recorded) -> None:
-    lines = gpio.BoardLines(board(), Time())
+    lines = gpio.BoardLines(board())
     assert library.opened == [
         ("/dev/gpiochip2", 1, "low", "none", False),
         ("/dev/gpiochip2", 2, "in", "none", True),
@@ -228,7 +228,8 @@ def test_outputs_start_off_and_are_held_until_they_are_released(library: Recorde
         ("/dev/gpiochip2", 3, "low", "none", True),
     ]
     lines.energise()
-    lines.resets[0].pulse()
+    gpio.ResetLine(lines.resets[0], Time()).pulse()
+    assert lines.sensed() is False
     library.opened.clear()
     del lines
     assert not any(line.closed for line in library.lines), "a forgotten object must not release RESET"
@@ -242,7 +243,7 @@ def test_outputs_start_off_and_are_held_until_they_are_released(library: Recorde
 def test_a_line_that_is_taken_names_itself_and_gives_the_others_back(library: Recorded) -> None:
     library.fail = "/dev/gpiochip1:13"
     with pytest.raises(HardwareError, match=r"/dev/gpiochip1 line 13.*busy.*check that no other program"):
-        gpio.BoardLines(board(), Time())
+        gpio.BoardLines(board())
     assert gpio._HELD == []
     assert all(line.closed for line in library.lines)
 

@@ -175,8 +175,8 @@ def test_a_power_alarm_while_ringing_goes_on_as_active() -> None:
 
 
 def test_ten_power_alarms_are_answered_then_the_line_stays_open() -> None:
-    keeper, _, chip, _, time = fxs()
-    told = []
+    _, port, chip, _, time = fxs()
+    keeper, told = Keeper(port, time, Limits(longest_feed_ms=100)), []
     for _ in range(12):
         if keeper.state != "out":
             open_itself(chip)
@@ -184,6 +184,28 @@ def test_ten_power_alarms_are_answered_then_the_line_stays_open() -> None:
     assert chip.written(64)[:10] == [1] * 10
     assert told[-1] == ("power-alarm", True, True)
     assert chip.writes[-2:] == [(64, 0), (14, 0x10)]
+
+
+def test_a_line_that_stays_on_earth_is_tried_less_and_less_often() -> None:
+    keeper, _, chip, _, time = fxs()
+    tries: list[int] = []
+    react = chip.on_write
+
+    def touched(register: int, value: int) -> None:
+        react(register, value)
+        if register == 64 and value:
+            tries.append(time.ms)
+            open_itself(chip)
+
+    chip.on_write = touched
+    open_itself(chip)
+    run(keeper, time, 60_000)
+    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    assert keeper.state == "out"
+    assert 10 <= len(tries) <= 14
+    assert pauses[0] <= 210
+    assert pauses[-1] >= 5000
+    assert pauses == sorted(pauses)
 
 
 def test_rare_power_alarms_are_forgiven() -> None:
@@ -208,3 +230,6 @@ def test_overload_is_told_and_ends() -> None:
     assert run(keeper, time, 500) == [("overload", True, False)]
     chip.registers[19] = 0x00
     assert run(keeper, time, 200) == [("overload", False, False)]
+    keeper.state, chip.registers[19] = "recovering", 0x01    # brought up for something else just before
+    run(keeper, time, 200)
+    assert keeper.state == "suspect", "it serves"

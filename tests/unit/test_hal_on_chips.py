@@ -10,7 +10,7 @@ import pytest
 
 from firmware.config.board import parse_board
 from firmware.hal.api import Feed, FxoPort, FxsPort, Hook, Ringing
-from firmware.hal.bus import ChipError
+from firmware.hal.bus import ChipError, SoleUser
 from firmware.hal.cards import Card, PortSettings
 from firmware.hal.health import Keeper, Limits
 from firmware.hal.scan import ScanPlan, facts_of, read_frames
@@ -78,7 +78,7 @@ def open_cards(sim: SimBoard, settings: PortSettings = PortSettings()) -> Bench:
         Card(
             BOARD,
             chain,
-            spi=sim.spi[chain.spi],
+            spi=SoleUser(sim.spi[chain.spi]),
             reset=sim.gpio[f"reset-{chain.spi}"],
             clocks=sim.pcm,
             clock=sim.clock,
@@ -402,7 +402,7 @@ def test_power_alarms_open_one_port_alone() -> None:
     bench = powered(fxo=False)
     keeper = Keeper(bench.phone, bench.sim.clock)
     bench.sim.fxs[0].set(fault_alarm=1)
-    told = bench.keep(keeper, 20_000)
+    told = bench.keep(keeper, 60_000)
     assert told[-1] == ("power-alarm", True, True)
     bench.rest(3000)
     assert bench.sim.fxs[0].state["lfs"] == 0

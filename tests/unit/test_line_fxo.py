@@ -65,6 +65,28 @@ def test_chinese_dtmf_caller_id_before_the_first_ring(keys: str) -> None:
     assert bench.one(s.Offered).caller.number == "01055551234"
 
 
+@pytest.mark.parametrize("pause", [400, 900, 1700])
+def test_caller_who_comes_within_the_guard_time_is_known(pause: int) -> None:
+    bench = Bench("CN").talk_in().send(s.HangUp).run(pause)
+    assert bench.state == "GUARD"
+    bench.keys("D01055551234C").run(300).ring(1).burst().run(100)
+    assert bench.all(s.Offered)[-1].caller.number == "01055551234"
+    early = Bench("CN").talk_in().send(s.HangUp).run(600).keys("D110C").run(200).burst().run(4000).burst().run(500)
+    assert early.all(s.Offered)[-1].caller.number == "110"
+    stale = Bench("CN").talk_in().send(s.HangUp).run(600).keys("D110C").run(8000).ring(2)
+    assert stale.all(s.Offered)[-1].caller.number == ""
+
+
+def test_ring_that_begins_right_after_a_release_counts_and_a_transient_does_not() -> None:
+    bench = Bench("CN").talk_in().send(s.HangUp).run(430)
+    start = bench.now
+    bench.burst().run(700).fsk(Party("110")).run(bench.profile.ring_gap_ms() - 700).burst().run(500)
+    offer = bench.all(s.Offered)[-1]
+    assert (offer.caller.number, offer.rings, offer.ring_started) == ("110", 2, start)
+    click = Bench("CN").talk_in().send(s.HangUp).run(320).fact(s.RingBurst, True).run(100).fact(s.RingBurst, False).run(3000)
+    assert click.state == "IDLE" and not click.all(s.Missed)
+
+
 def test_dtmf_caller_id_after_the_first_ring() -> None:
     bench = Bench("CN", answer_after_rings=1, caller_id="dtmf").burst().run(400).keys("D01055551234C")
     assert bench.one(s.Offered).caller.number == "01055551234"
@@ -162,7 +184,7 @@ def test_dips_of_the_loop_are_no_release(dip: int) -> None:
     bench = Bench("US").talk_in()
     for _ in range(5):
         bench.fact(s.LoopCurrent, False).run(dip).fact(s.LoopCurrent, True).run(500)
-    assert bench.state == "TALKING" and bench.machine.state.suspect is (dip > 50)
+    assert bench.state == "TALKING" and bench.machine.state.release.quiet_since_sign is (dip > 50)
 
 
 def test_current_missing_right_after_answer_is_a_transient() -> None:
@@ -236,8 +258,8 @@ def test_flash_breaks_the_loop_for_the_countrys_time() -> None:
     bench = Bench("US").talk_in()
     start = bench.now
     bench.send(s.Flash).fact(s.LoopCurrent, False).run(550)
-    assert [drive.code for drive in bench.all(s.Drive)[-2:]] == [s.LINE_ON_HOOK, s.LINE_OFF_HOOK]
-    assert bench.now - start == 550
+    assert bench.drives[-2:] == [(start, s.LINE_ON_HOOK), (start + 550, s.LINE_OFF_HOOK)]
+    assert bench.all(s.Drive)[-1] == s.Drive(s.LINE_ON_HOOK, 550, s.LINE_OFF_HOOK)      # media keeps the time, not we
     assert bench.run(40).fact(s.LoopCurrent, True).run(3000).state == "TALKING"
 
 
@@ -373,10 +395,75 @@ def test_polarity_answer_waits_for_the_reversal_and_the_next_is_the_release() ->
     assert (ended.evidence.kind, ended.cause) == ("polarity", Cause.NORMAL)
 
 
+def test_reversal_that_nobody_announced_is_believed_when_no_refusal_follows() -> None:
+    bench = Bench("CN").dialled().run(2000).fact(s.Polarity, True)
+    assert bench.state == "WAIT_ANSWER"
+    assert bench.run(6000).one(s.Answered).evidence.kind == "polarity"
+    refused = Bench("CN").dialled().run(2000).fact(s.Polarity, True).run(2100).tone("busy").run(5000)
+    assert refused.one(s.Ended).cause is Cause.BUSY and not refused.all(s.Answered)
+
+
+def test_the_first_reversal_after_an_answer_by_ear_proves_it_and_the_next_ends_it() -> None:
+    """Music instead of ringback sounds like an answer; the true one must not be taken for the release."""
+    bench = Bench("CN").talk_out().run(4500).fact(s.Polarity, True).run(3000)
+    assert bench.state == "TALKING"
+    ended = bench.run(20_000).fact(s.Polarity, False).one(s.Ended)
+    assert (ended.evidence.kind, ended.by_far, ended.cause) == ("polarity", True, Cause.NORMAL)
+
+
+def test_a_reversal_after_an_answer_by_ear_and_release_tone_are_a_release() -> None:
+    bench = Bench("CN").talk_out().run(9000).fact(s.Polarity, True).run(500).tone("busy").run(500)
+    assert bench.one(s.Ended).by_far
+
+
+def test_reversal_and_back_before_the_ear_is_sure_is_an_answer_and_its_release() -> None:
+    bench = Bench("CN").dialled().run(3000)
+    answered = bench.now
+    bench.fact(s.Polarity, True).run(2500).fact(s.Polarity, False)
+    assert (bench.one(s.Answered).at, bench.one(s.Answered).evidence.kind) == (answered, "polarity")
+    ended = bench.one(s.Ended)
+    assert (ended.at, ended.by_far, ended.cause, ended.evidence.kind) == (bench.now, True, Cause.NORMAL, "polarity")
+    assert bench.run(5000).state == "IDLE"
+
+
+def test_short_answer_in_the_silence_of_the_ringback_is_told_when_the_next_ring_is_missing() -> None:
+    bench = Bench("CN").dialled().run(1000).tone("ringback", 1).run(1000)
+    answered = bench.now
+    bench.fact(s.Polarity, True).run(3200)
+    left = bench.fact(s.Polarity, False).now
+    assert bench.run(500).state == "WAIT_ANSWER"
+    bench.fact(s.ToneStopped, "ringback")
+    assert (bench.one(s.Answered).at, bench.one(s.Ended).at, bench.one(s.Ended).by_far) == (answered, left, True)
+
+
+def test_reversals_before_ringback_and_within_it_are_no_answer() -> None:
+    before = Bench("CN").dialled().run(1000).fact(s.Polarity, True).run(500).tone("ringback", 1).run(1000).fact(s.Polarity, False)
+    assert before.run(3000).state == "WAIT_ANSWER" and not before.all(s.Ended)
+    within = Bench("CN").dialled().run(1000).tone("ringback", 1).run(1000).fact(s.Polarity, True).run(7000)
+    assert within.state == "WAIT_ANSWER"
+    within.fact(s.Polarity, False).run(3000)
+    assert within.state == "WAIT_ANSWER" and not within.all(s.Answered)
+    rang_on = Bench("CN").dialled().run(1000).tone("ringback", 1).run(1000)
+    rang_on.fact(s.Polarity, True).run(2000).fact(s.Polarity, False).run(9000)
+    assert rang_on.fact(s.ToneStopped, "ringback").run(1000).state == "WAIT_ANSWER" and not rang_on.all(s.Ended)
+    transient = Bench("CN").dialled().run(1000).fact(s.Polarity, True).run(300).fact(s.Polarity, False).run(10_000)
+    assert transient.state == "WAIT_ANSWER" and not transient.all(s.Answered)
+
+
 @pytest.mark.parametrize(("tone", "cause"), [("busy", Cause.BUSY), ("congestion", Cause.CONGESTION), ("unobtainable", Cause.UNREACHABLE)])
 def test_tones_that_refuse_the_call(tone: str, cause: Cause) -> None:
     ended = Bench("CN").dialled().run(2000).tone(tone).one(s.Ended)
     assert ended.cause is cause and ended.by_far
+
+
+def test_a_refusal_tone_that_our_own_sound_lost_for_a_moment_is_no_answer() -> None:
+    bench = Bench("CN").dialled().run(300).fact(s.Voice, True).run(1200)
+    for _ in range(3):
+        bench.tone("congestion?", 1).run(600).fact(s.ToneStopped, "congestion?").run(2200)
+        assert bench.state == "WAIT_ANSWER"
+    assert bench.tone("congestion", 3).one(s.Ended).cause is Cause.CONGESTION
+    spoken = Bench("CN").dialled().run(300).fact(s.Voice, True).run(1200).tone("congestion?", 1).run(600)
+    assert spoken.fact(s.ToneStopped, "congestion?").run(6000).one(s.Answered).evidence.kind == "voice"
 
 
 def test_no_answer_ends_after_the_ring_time() -> None:
@@ -410,6 +497,22 @@ def test_glare_gives_the_line_to_the_incoming_call() -> None:
     assert bench.state == "TALKING" and not bench.all(s.SendDtmf)
     bench.run(2000).tone("busy").run(3000)
     assert len(bench.all(s.Ended)) == 2 and bench.state == "IDLE"
+
+
+@pytest.mark.parametrize("keys", ["D13800138000C", "D13800138000"])
+def test_glare_keeps_who_was_announced_before_the_ring(keys: str) -> None:
+    bench = Bench("CN").keys(keys)
+    bench.run(300).send(s.Dial, "5551234").run(20).fact(s.LoopCurrent, True).run(100).fact(s.RingBurst, True)
+    assert bench.one(s.Offered).caller.number == "13800138000"
+    bench.fact(s.RingBurst, False).send(s.Answer).run(3000).tone("busy").run(5000)
+    bench.send(s.Dial, "5551234").run(20).fact(s.LoopCurrent, True).run(100).fact(s.RingBurst, True)
+    assert [offer.caller.number for offer in bench.all(s.Offered)] == ["13800138000", ""]
+
+
+def test_who_was_announced_long_ago_is_not_the_caller_of_a_glare() -> None:
+    bench = Bench("CN").keys("D13800138000C").run(7000).send(s.Dial, "5551234").run(20).fact(s.LoopCurrent, True)
+    bench.run(100).fact(s.RingBurst, True)
+    assert not bench.one(s.Offered).caller.number
 
 
 def test_glare_that_nobody_takes_is_released() -> None:

@@ -79,7 +79,8 @@ INPUTS: list[Any] = [
     lambda at: s.ToneHeard(at, "ringback", 1, at - 5000), lambda at: s.ToneStopped(at, "ringback"), lambda at: s.ToneStopped(at, "dial"),
     lambda at: s.Voice(at, True), lambda at: s.Voice(at, False), lambda at: s.PlayerDone(at, 1), lambda at: s.PlayerDone(at, 2),
     lambda at: s.Answer(at), lambda at: s.HangUp(at), lambda at: s.Dial(at, "110p5w6"), lambda at: s.Flash(at),
-    lambda at: s.SendDigits(at, "1"),
+    lambda at: s.SendDigits(at, "1"), lambda at: s.LoopCurrent(at, True, 11.0), lambda at: s.ToneHeard(at, "stutter", 2, at - 400),
+    lambda at: s.FskMessage(at, callerid.build_waiting(True)),
 ]  # fmt: skip
 
 
@@ -121,9 +122,13 @@ def settle(bench: Bench, what: str = "") -> None:
 
 @settings(max_examples=settings.default.max_examples * 3 // 2, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(range(len(INPUTS))), st.integers(0, 7000)), max_size=40), st.sampled_from(COUNTRIES),
-       st.booleans(), st.integers(1, 3))
-def test_no_sequence_of_inputs_sticks_a_line(steps: list[tuple[int, int]], country: str, polarity: bool, rings: int) -> None:
-    bench = Bench(country, polarity_answer=polarity, answer_after_rings=rings)
+       st.booleans(), st.integers(1, 3), st.sampled_from(["tone", "pulse"]))
+def test_no_sequence_of_inputs_sticks_a_line(
+    steps: list[tuple[int, int]], country: str, polarity: bool, rings: int, dialling: str
+) -> None:
+    blind = "dial" if rings == 3 else "fault"
+    how = {"dialling": dialling, "no_dial_tone": blind, "message_waiting": "both"}
+    bench = Bench(country, polarity_answer=polarity, answer_after_rings=rings, **how)
     calls = 0
     for index, wait in steps:
         given_ = INPUTS[index](bench.now)

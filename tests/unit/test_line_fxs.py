@@ -14,113 +14,10 @@ from firmware.errors import LocalProtocolError, RemoteProtocolError
 from firmware.line import callerid, tables
 from firmware.line import signals as s
 from firmware.line.fxs import FXS_TABLE, Fxs, FxsFacts
-from firmware.line.profiles import PROFILES, profile
+from firmware.line.profiles import profile
 from firmware.line.pulse import Flashed, HookClassifier, HookMode, HungUp, LiftedUp, PulseDigit, PulseLimits
-
-COUNTRIES = list(PROFILES)
-
-
-def plan(digits: str) -> Any:
-    """Three-digit extensions 1xx and 2xx, codes *11 and *43, outside 9 + any."""
-    known = ("*11", "*43")
-    if digits in known or (len(digits) == 3 and digits[0] in "12" and digits.isdigit()):
-        return "complete"
-    if digits and (any(code.startswith(digits) for code in known) or (digits[0] in "12" and digits.isdigit() and len(digits) < 3)):
-        return "more"
-    return "more" if digits.startswith("9") and digits.isdigit() else "impossible"
-
-
-class Bench:
-    """A telephone in virtual time."""
-
-    def __init__(self, country: str = "CN", **config: Any) -> None:
-        self.profile = profile(country)
-        self.machine = Fxs(FxsPhone(**config), self.profile, plan, ("119",))
-        self.now = 50_000
-        self.actions: list[s.Action] = []
-        self.events: list[s.Event] = []
-        self.machine.start(self.now)
-        self.drain()
-
-    def drain(self) -> None:
-        self.actions += self.machine.actions()
-        self.events += self.machine.events()
-
-    def run(self, ms: int) -> Bench:
-        end = self.now + ms
-        while (due := self.machine.deadline()) is not None and due <= end:
-            self.now = max(self.now, due)
-            self.machine.expire(self.now)
-            self.drain()
-        self.now = end
-        self.machine.expire(end)
-        self.drain()
-        return self
-
-    def fact(self, kind: type[s.Fact], *values: Any) -> Bench:
-        self.machine.receive(kind(self.now, *values))
-        self.drain()
-        return self
-
-    def send(self, kind: type[s.Intention], *values: Any, **named: Any) -> Bench:
-        self.machine.send(kind(self.now, *values, **named))
-        self.drain()
-        return self
-
-    def lift(self) -> Bench:
-        return self.fact(s.Loop, True)
-
-    def put_down(self) -> Bench:
-        return self.fact(s.Loop, False)
-
-    def keys(self, keys: str) -> Bench:
-        for key in keys:
-            self.run(150).fact(s.Digit, key)
-        return self
-
-    def pulses(self, digits: str, rate: int = 100, share: int = 60) -> Bench:
-        for digit in digits:
-            for _ in range(int(digit) or 10):
-                self.put_down().run(rate * share // 100).lift().run(rate - rate * share // 100)
-            self.run(700)
-        return self
-
-    def flash(self, ms: int = 200) -> Bench:
-        return self.put_down().run(ms).lift()
-
-    def ring(self, **named: Any) -> Bench:
-        return self.send(s.Ring, Party("13912345678", "Anna"), when="07041530", **named)
-
-    def talk(self) -> Bench:
-        return self.lift().keys("201").send(s.Progress).run(3000).send(s.Answer).run(1000)
-
-    def talk_in(self) -> Bench:
-        return self.ring().run(500).fact(s.RingTrip).run(20).lift().run(1000)
-
-    @property
-    def state(self) -> str:
-        return self.machine.state.state
-
-    def all(self, kind: type[Any]) -> list[Any]:
-        return [thing for thing in (*self.actions, *self.events) if type(thing) is kind]
-
-    def one(self, kind: type[Any]) -> Any:
-        found = self.all(kind)
-        assert len(found) == 1, found
-        return found[0]
-
-    def feeds(self) -> list[int]:
-        return [drive.code for drive in self.all(s.Drive)]
-
-    def tone(self) -> str:
-        """Name of what the player plays now."""
-        for action in reversed(self.actions):
-            if isinstance(action, s.PlayTone):
-                return action.tone.name
-            if isinstance(action, s.StopPlayer):
-                return ""
-        return ""
-
+from tests.unit.line_bench import COUNTRIES, plan
+from tests.unit.line_bench import Phone as Bench
 
 # --- the hook -----------------------------------------------------------------------------------------------------------
 
@@ -212,7 +109,7 @@ def test_star_codes_are_numbers() -> None:
 
 @pytest.mark.parametrize("country", COUNTRIES)
 def test_emergency_numbers_are_complete_whatever_the_plan_says(country: str) -> None:
-    for number in (*PROFILES[country].emergency, "119"):
+    for number in (*profile(country).emergency, "119"):
         assert Bench(country).lift().keys(number).one(s.Offered).called == number
 
 
@@ -427,13 +324,14 @@ INPUTS: list[Any] = [
     lambda at: s.Digit(at, "9"), lambda at: s.Digit(at, "#"), lambda at: s.Digit(at, "*"), lambda at: s.Digit(at, "A"),
     lambda at: s.PlayerDone(at, 1), lambda at: s.ToneHeard(at, "busy", 3, at), lambda at: s.Ring(at, Party("1")),
     lambda at: s.Progress(at), lambda at: s.Answer(at), lambda at: s.HangUp(at), lambda at: s.HangUp(at, Cause.BUSY),
-    lambda at: s.SendDigits(at, "12"),
+    lambda at: s.SendDigits(at, "12"), lambda at: s.CallWaiting(at, Party("5")), lambda at: s.ShowMessages(at, True),
+    lambda at: s.ShowMessages(at, False), lambda at: s.Digit(at, "D"),
 ]  # fmt: skip
 
 
 def representatives() -> dict[str, Bench]:
     benches = [Bench(), Bench().ring(), Bench().lift(), Bench().lift().keys("2"), Bench().lift().keys("201"), Bench().talk()]
-    benches += [Bench().talk_in()]
+    benches += [Bench().talk_in(), Bench().send(s.ShowMessages).run(3100)]
     benches += [Bench().talk().send(s.HangUp), Bench().lift().keys("5"), Bench().lift().run(46_000), Bench().lift().run(106_000)]
     return {bench.state: bench for bench in benches}
 
@@ -441,6 +339,8 @@ def representatives() -> dict[str, Bench]:
 def settle(bench: Bench, what: str = "") -> None:
     """Put down and left alone for 120 s a telephone is idle, whatever happened before."""
     bench.put_down().run(120_000)
+    if bench.state == "NOTIFYING":                           # nobody confirmed the message: it is tried again each minute
+        bench.fact(s.PlayerDone, bench.machine.state.notify_token).run(10_000)
     assert bench.state == "IDLE", f"{what}: {bench.state}"
     assert not bench.machine.state.call and bench.feeds()[-1] == s.FEED_ACTIVE
     rung = sum(1 for change in bench.all(s.StateChanged) if change.state == "ringing")

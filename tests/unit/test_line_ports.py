@@ -143,7 +143,7 @@ def test_call_from_outside_is_offered_answered_and_ended_by_the_far_end() -> Non
     assert site.row("line/1").milliamps == 24.0
     site.fact("Digit", 0, digit="1", duration_ms=100, source="inband", level=-10.0)
     assert site.all(LegDigit)[-1].digit == "1"
-    site.fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100, confidence=0.9)
+    site.run(3000).fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100, confidence=0.9)
     ended = site.all(LegEnded)
     assert len(ended) == 1 and ended[0].by_far and ended[0].evidence.kind == "busy-tone"
     assert site.wire.drives(0)[-1] == s.LINE_ON_HOOK and site.wire.names(0)[-1] == "close_line"       # then it rests
@@ -370,6 +370,86 @@ def test_core_killed_in_a_call_takes_it_over_untouched() -> None:
     assert [(event.leg, event.evidence.kind) for event in second.all(LegEnded)] == [(leg, "loop-drop")]
 
 
+def dialled(site: Site) -> None:
+    """Leg LX has dialled on line/1 and waits for an answer."""
+    site.lines.originate("LX", "line/1", number="5550100", caller=Party(), alert=Alert.NORMAL, ring_ms=60_000)
+    site.run(20).fact("LoopCurrent", 0, flowing=True, milliamps=24.0).run(700)
+    site.fact("ToneHeard", 0, name="dial", cycles=5, start_at=site.clock.now() - 500, confidence=0.9).run(3000)
+    site.fact("DtmfSent", 0, token=1).run(100)
+    assert site.row("line/1").state == "WAIT_ANSWER"
+
+
+def test_what_a_line_hears_is_journaled_though_no_event_tells_it() -> None:
+    """Core goes on from the journal: an answer by ear is believed although all that spoke for it was heard by the core that was killed."""
+    first, journal = Site(), {}
+    first.lines.remember_with(lambda leg: journal.update({leg: first.lines.snapshot_leg(leg)}))
+    dialled(first)
+    first.fact("ToneHeard", 0, name="ringback", cycles=1, start_at=first.clock.now() - 5000, confidence=0.9).run(2000)
+    before = journal["LX"]
+    first.fact("ToneStopped", 0, name="ringback")
+    assert journal["LX"] != before
+    first.run(100)
+    before = journal["LX"]
+    first.fact("Voice", 0, active=True)
+    assert journal["LX"] != before
+    first.run(500)
+    due = first.clock.now() + 1100                      # 1.7 s after the ringback stopped
+    second = Site(adopting=True, clock=first.clock)
+    assert second.lines.adopt("LX", journal["LX"], 0)
+    second.lines.finish_adoption()
+    assert not second.run(1000).all(LegAnswered)
+    (answer,) = second.run(200).all(LegAnswered)
+    assert (answer.leg, answer.at) == ("LX", due)
+    assert answer.evidence.detail.endswith("then voice") or answer.evidence.kind == "voice"
+
+
+@pytest.mark.parametrize("gap", [0, 500])
+def test_a_parallel_telephone_is_seen_in_a_call_that_was_taken_over(gap: int) -> None:
+    """Its loop current is known from the killed core, and another telephone takes part of it now, or took it in the gap."""
+    first, journal = Site(), {}
+    first.lines.remember_with(lambda leg: journal.update({leg: first.lines.snapshot_leg(leg)}))
+    leg = first.talk_in()
+    first.run(2000)
+    second = Site(adopting=True, clock=first.clock)
+    if gap:
+        second.run(100).fact("LoopCurrent", 0, flowing=True, milliamps=14.0).run(gap)
+    assert second.lines.adopt(leg, journal[leg], 0)
+    second.lines.finish_adoption()
+    assert second.row("line/1").milliamps == (14.0 if gap else 24.0)
+    if not gap:
+        second.run(3000).fact("LoopCurrent", 0, flowing=True, milliamps=14.0)
+    assert any(state.detail == "a parallel telephone is off-hook" for state in second.all(EndpointState))
+
+
+def test_only_news_is_journaled() -> None:
+    site, told = Site(), []
+    site.lines.remember_with(told.append)
+    leg = site.talk_in()
+    for active in (True, False):
+        told.clear()
+        site.fact("Voice", 0, active=active)
+        assert told == [leg]
+        site.run(100).fact("Voice", 0, active=active)
+        site.fact("Battery", 0, present=True, volts=9.0).fact("Battery", 0, present=True, volts=9.0)
+        assert told.count(leg) <= 3
+    site.run(10_000)
+    told.clear()
+    site.run(10_000)
+    assert told == []                                    # time alone is no news
+
+
+def test_somebody_who_talks_for_long_is_not_taken_for_silent_by_a_new_core() -> None:
+    """The limit of silence ran when the call was answered; the voice that ended it is no event of the call."""
+    first, journal = Site(), {}
+    first.lines.remember_with(lambda leg: journal.update({leg: first.lines.snapshot_leg(leg)}))
+    leg = first.talk_in()
+    first.fact("Voice", 0, active=True).run(profile("CN").silence_release_ms + 60_000)
+    second = Site(adopting=True, clock=first.clock)
+    assert second.lines.adopt(leg, journal[leg], 0)
+    second.lines.finish_adoption()
+    assert not second.run(5000).all(LegEnded)
+
+
 def test_facts_of_the_gap_are_acted_on_at_adoption() -> None:
     first = Site()
     leg = first.talk_in()
@@ -412,9 +492,28 @@ def test_trace_tells_the_story_of_a_leg_and_is_bounded() -> None:
     assert len(site.lines.trace("line/1")) == 400 and site.lines.trace("line/9") == []
 
 
+def test_keys_that_are_secret_are_stars_in_the_trace_also_of_the_next_core() -> None:
+    site = Site()
+    leg = site.talk_in()
+    digit = {"duration_ms": 80, "source": "inband", "level": -8.0}
+    site.fact("Digit", 0, digit="3", **digit)
+    site.lines.hide_keys(leg, True)
+    site.run(200).fact("Digit", 0, digit="7", **digit)
+    second = Site(adopting=True, clock=site.clock)
+    assert second.lines.adopt(leg, site.lines.snapshot()[leg], 0)
+    second.lines.finish_adoption()
+    second.run(200).fact("Digit", 0, digit="8", **digit)
+    assert [event.digit for event in site.all(LegDigit)] == ["3", "7"] and second.all(LegDigit)[-1].digit == "8"
+    keys = [entry.text for lines in (site.lines, second.lines) for entry in lines.trace(leg=leg) if "digit=" in entry.text]
+    assert [text.split("digit=")[1][0] for text in keys] == ["3", "3", "*", "*", "*", "*"]
+    second.lines.hide_keys(leg, False)
+    second.run(200).fact("Digit", 0, digit="9", **digit)
+    assert "digit=9" in second.lines.trace(leg=leg)[-1].text
+
+
 def test_media_speaks_the_words_that_lines_translate() -> None:
     media = pytest.importorskip("firmware.media", reason="the engine's extensions are not built")
-    samples: dict[type, Any] = {bool: True, int: 1, float: 1.0, str: "5", bytes: b"\x80\x00"}
+    samples: dict[type, Any] = {bool: True, int: s.TONE_TOKENS, float: 1.0, str: "5", bytes: b"\x80\x00"}
     for name in _TRANSLATE:
         kind = getattr(media, name)
         fields = {field.name: samples[_plain(field.type)] for field in msgspec.inspect.type_info(kind).fields}
@@ -445,3 +544,17 @@ def test_boards_are_found_by_the_search_path(tmp_path: Path, monkeypatch: pytest
     for name in ("nowhere", "../world", ""):
         with pytest.raises(ConfigError):
             load_board(name)
+
+
+def test_another_outside_line_behind_a_leg_is_told_to_the_machine_in_every_state_of_a_call() -> None:
+    site = Site()
+    leg = site.talk_in()
+    site.lines.beside(leg, True)
+    site.run(3000).fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100, confidence=0.9)
+    assert not site.all(LegEnded), "the echo of the other line's tone ended the call"
+    site.fact("ToneStopped", 0, name="busy").run(10_000)
+    assert not site.all(LegEnded)
+    site.lines.beside(leg, False)
+    site.fact("ToneHeard", 0, name="busy", cycles=3, start_at=site.clock.now() - 2100, confidence=0.9)
+    assert site.all(LegEnded)
+    site.lines.beside(leg, True)

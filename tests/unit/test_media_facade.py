@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firmware.app.media import _on_channel, load_clips, read_clip
+from firmware.app.media import _on_channel, load_clips, read_clip, side_of
 from firmware.dsp.engine import Engine
 from firmware.dsp.ring import RingSegment
 from firmware.errors import EngineBusy, EngineRefused
 from firmware.line.tones import ToneSpec
 from firmware.media import Digit, Media, MediaEvent, MediaLost, Played, PortState, Recorded
+from firmware.media.pool import PortPool
 from firmware.runtime.clock import EngineClock
 from tests.unit.engine_stage import World, sine
 
@@ -113,7 +114,8 @@ def scenario(tmp_path: Path, body: Callable[[Plant, Core, list[PortState]], Any]
     async def run() -> None:
         plant = Plant(tmp_path)
         loop = asyncio.get_running_loop()
-        loop.add_reader(plant.media_end.fileno(), lambda: _on_channel(plant.engine, plant.media_end))
+        side = side_of(plant.engine, loop, plant.media_end)
+        loop.add_reader(plant.media_end.fileno(), lambda: _on_channel(plant.engine, plant.media_end, side))
         core = Core(plant)
         try:
             states = await core.media.start(plant.paths)
@@ -303,3 +305,19 @@ def test_a_clip_of_another_format_is_named_with_what_differs(tmp_path: Path) -> 
         file.writeframes(b"\0" * 400)
     with pytest.raises(ValueError, match="44100 Hz, 2 channels"):
         read_clip(tmp_path / "x.wav")
+
+
+def test_the_lowest_port_that_has_rested_is_taken_and_else_the_one_that_rests_longest() -> None:
+    at = 0
+    pool = PortPool(lambda: at)
+    pool.fill(range(16, 20), [17])
+    assert [pool.take(), pool.take(), pool.take(), pool.take()] == [16, 18, 19, None]
+    pool.give(19)
+    pool.give(40)                                              # nobody's
+    at = 100
+    pool.give(16)
+    assert pool.take() == 19                                   # nobody has rested enough
+    pool.give(19)
+    at = 10_000
+    assert [pool.take(), pool.take(), pool.take()] == [16, 19, None]
+    assert pool.taken == {16, 17, 18, 19}

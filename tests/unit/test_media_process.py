@@ -30,6 +30,8 @@ class Process:
         self.ring = RingSegment.create()
         self.ring.set_core_present(True)
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.wake = select.poll()
+        self.wake.register(self.event_fd, select.POLLIN)
         far, self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.rtp.bind(("127.0.0.1", 0))
@@ -55,8 +57,7 @@ class Process:
         until = self.ring.tick + n
         self.ring.set_horizon(until)
         while self.ring.tick < until:
-            ready, _, _ = select.select([self.event_fd], [], [], 20)
-            assert ready, "the engine stands still"
+            assert self.wake.poll(20_000), "the engine stands still"
             os.eventfd_read(self.event_fd)
 
 

@@ -38,6 +38,18 @@ def test_a_virtual_clock_is_held_while_something_from_outside_is_handled() -> No
     assert ring.horizon == 30
 
 
+def test_real_time_is_not_held_and_a_timer_set_meanwhile_is_told_at_once() -> None:
+    ring = Ring()
+    clock = EngineClock(ring, real=True)
+    clock.call_at(500, lambda: None)
+    with clock.held():
+        assert ring.horizon == 50
+        clock.call_at(300, lambda: None)
+        assert ring.horizon == 30
+        clock.call_at(400, lambda: None)
+    assert ring.horizon == 30
+
+
 def test_timers_run_in_order_of_instant_then_of_setting(rng: random.Random) -> None:
     clock = ManualClock()
     ran: list[tuple[int, int]] = []

@@ -29,6 +29,25 @@ calls = 4
 kind = "sip"
 [agents.8001]
 """
+BARE = 'name = "bare"\nseam = "alsa"\nslots_fxo = []\nslots_fxs = []\n'
+CHIPS = """name = "bare"
+seam = "world"
+slots_fxo = [0]
+slots_fxs = [4]
+[[chains]]
+chip = "si3050"
+spi = "world:0"
+jacks = ["1"]
+reset = {chip = "world", line = 0}
+[[chains]]
+chip = "si321x"
+spi = "world:1"
+jacks = ["1"]
+reset = {chip = "world", line = 1}
+[lifeline]
+relay = {chip = "world", line = 16}
+sense = {chip = "world", line = 17}
+"""
 # Children of the test: each shows its heartbeat; BEHAVIOUR says who misbehaves and how.
 PROGRAM = """
 import os, select, signal, sys, time
@@ -38,6 +57,29 @@ from firmware.app.site import read_site
 from firmware.app.sockets import StartError
 
 behaviour = dict(item.split("=") for item in sys.argv[3:])
+
+def world(handover):
+    # Chips with a post office; relay.log tells what the parent did to the lifeline and the RESET lines.
+    from firmware.sim.chip_face import SimBoard
+    from tests.unit.world_post import PostOffice
+
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    office = PostOffice(SimBoard(1, 1), handover.world_fd)
+    office.sim.power_up()
+    office.welded = behaviour.get("relay") == "welded"
+    office.open()
+    told = None
+    while True:
+        ending = bool(stopped)
+        now = (office.relay, [office.sim.gpio[f"reset-{name}"].read() for name in ("fxo", "fxs")])
+        if now != told:
+            told = now
+            with (handover.run_folder / "relay.log").open("a") as file:
+                file.write(f"{now[0]} {now[1]}\\n")
+        if ending:
+            return 0
+        select.select([], [], [], 0.01)
 
 def main(name):
     def live(handover):
@@ -50,8 +92,12 @@ def main(name):
         if how == "wedge" and handover.starts[name] == 1:
             signal.pause()
         (handover.run_folder / f"{name}.{handover.starts[name]}.up").write_text(str(os.getpid()))
+        if name == "media" and handover.lifeline is not None and how != "unready":
+            handover.lifeline.pair_ready = True
         while not stopped:
             handover.ring.beat(name)
+            if name == "core" and handover.lifeline is not None:
+                (handover.run_folder / "word").write_text(handover.lifeline.relay)
             select.select([], [], [], 0.05)
         (handover.run_folder / f"{name}.down").write_text(repr(time.monotonic()))
         return 0
@@ -61,7 +107,7 @@ os.environ["BRANCHPBX_BOARDS"] = str(Path(sys.argv[1]).parent / "board")
 site = read_site(Path(sys.argv[1]))
 assert not site.problems, site.problems
 try:
-    mains = {n: main(n) for n in ("media", "core", "manage")}
+    mains = {n: main(n) for n in ("media", "core", "manage")} | {"world": world}
     sys.exit(Parent(site, Path(sys.argv[2]), "127.0.0.1", mains=mains, wedged_ms=700, backoff_ms=(0, 50)).run())
 except StartError as error:
     sys.exit(f"refused: {error}")
@@ -71,10 +117,10 @@ except StartError as error:
 class Appliance:
     """A parent in a process of its own, on a state folder of its own."""
 
-    def __init__(self, folder: Path, *behaviour: str, site: str = SITE, state: Path | None = None) -> None:
+    def __init__(self, folder: Path, *behaviour: str, site: str = SITE, state: Path | None = None, board: str = BARE) -> None:
         self.state = state or folder / "s"
         (folder / "board/bare").mkdir(parents=True, exist_ok=True)
-        (folder / "board/bare/board.toml").write_text('name = "bare"\nseam = "alsa"\nslots_fxo = []\nslots_fxs = []\n')
+        (folder / "board/bare/board.toml").write_text(board)
         (folder / "site.toml").write_text('board = "bare"\n' + site)
         for stale in (self.state / "run").glob("*.up"):
             stale.unlink()
@@ -220,3 +266,49 @@ def test_port_in_use_starts_nothing_and_names_the_remedy(appliance: Callable[...
     message = box.said.read_text()
     assert f"127.0.0.1:{port} is in use" in message and "sip.port" in message
     assert not (box.state / "run/core.pid").exists()
+
+
+# --- lifeline and RESET lines ---------------------------------------------------------------------------------------------------
+
+
+def relay(box: Appliance) -> list[str]:
+    """What the chips felt, in order: relay, then RESET of both chains."""
+    path = box.state / "run/relay.log"
+    return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+def test_the_lifeline_opens_when_both_ports_are_up_outlives_a_restart_and_closes_before_the_world_ends(
+    appliance: Callable[..., Appliance],
+) -> None:
+    box = appliance(board=CHIPS)
+    pids = box.all_up()
+    box.until(lambda: relay(box)[-1:] == ["True [True, True]"], "the relay")
+    box.until(lambda: (box.state / "run/word").read_text() == "energised", "what core is told")
+    os.kill(pids["media"], signal.SIGKILL)
+    box.up("media", 2)
+    os.kill(pids["core"], signal.SIGKILL)
+    box.up("core", 2)
+    assert box.stop() == 0
+    felt = relay(box)
+    # A world that comes up late on a busy machine feels the relay open with its first look.
+    assert felt[: felt.index("True [True, True]")] in ([], ["False [True, True]"])
+    assert felt[-1] == "False [False, False]"
+    assert [state.split()[0] for state in felt].count("True") == 1, felt
+    assert "jacks are joined" not in box.log()
+
+
+def test_the_lifeline_stays_joined_while_a_port_is_not_up(appliance: Callable[..., Appliance]) -> None:
+    box = appliance("media=unready", board=CHIPS)
+    box.all_up()
+    box.until(lambda: (box.state / "run/word").exists() and (box.state / "run/word").read_text() == "released", "what core is told")
+    select.select([], [], [], 1.5)
+    assert box.stop() == 0
+    assert not any(state.startswith("True") for state in relay(box))
+
+
+def test_a_relay_that_does_not_follow_is_told(appliance: Callable[..., Appliance]) -> None:
+    box = appliance("relay=welded", board=CHIPS)
+    box.all_up()
+    box.until(lambda: (box.state / "run/word").read_text() == "stuck", "what core is told")
+    assert "contacts do not follow" in box.log()
+    assert box.stop() == 0

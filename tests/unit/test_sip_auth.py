@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from firmware.sip import auth
 from firmware.sip.auth import ALGORITHMS, NONCE_LIFE_MS, DigestServer, Outcome, digest_response, parse_digest, user_hash
 from firmware.sip.message import Response, respond
-from tests.unit.sip_stage import authorize, request
+from firmware.sip.parse import parse_datagram
+from tests.unit.sip_stage import PBX, PHONE, authorize, make_endpoint, request
 
 HOST = "192.0.2.20"
 
@@ -38,14 +40,21 @@ def test_examples_of_rfc_7616() -> None:
         assert digest_response(algorithm, a1, "GET", "/dir/index.html", nonce, nc="00000001", cnonce=cnonce, qop="auth") == response
 
 
-def test_md5_is_challenged_first_beside_sha_256(server: DigestServer) -> None:
+def test_example_of_rfc_8760_hash() -> None:
+    # FIPS 180-4: SHA-512/256 has initial values of its own, it is not SHA-512 cut off
+    assert ALGORITHMS["SHA-512-256"](b"abc") == "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
+
+
+def test_md5_is_challenged_first_beside_the_others(server: DigestServer) -> None:
     offered = [fields["algorithm"] for value in server.challenges(HOST, 0) if (fields := parse_digest(value))]
-    assert offered == ["MD5", "SHA-256"]
+    assert offered == ["MD5", "SHA-256", "SHA-512-256"]
 
 
 def test_agents_that_break_on_a_second_challenge_get_md5_alone(server: DigestServer) -> None:
+    (alone,) = server.challenges(HOST, 0, single=True)
+    assert "algorithm=MD5," in alone
     offered = [server.challenges(HOST, 0, agent=agent) for agent in ("baresip v1.0.0 (x86_64/linux)", "baresip v3.9.0", "Yealink SIP-T46U")]
-    assert [len(values) for values in offered] == [1, 2, 2] and "algorithm=MD5" in offered[0][0]
+    assert [len(values) for values in offered] == [1, 3, 3] and "algorithm=MD5" in offered[0][0]
 
 
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
@@ -83,3 +92,55 @@ def test_unknown_user_empty_password_and_wrong_password_are_alike(server: Digest
 )
 def test_unusable_credentials_are_as_good_as_none(server: DigestServer, value: str) -> None:
     assert server.check(request("REGISTER", extra=(("Authorization", value),)), HOST, 5) == (Outcome.ABSENT, "")
+
+
+def test_nonces_are_unique_and_never_accepted_for_another_host(server: DigestServer) -> None:
+    nonces = {(parse_digest(value) or {})["nonce"] for _ in range(1000) for value in server.challenges(HOST, 0)}
+    assert len(nonces) == 1000
+
+
+def test_a_nonce_forgotten_for_room_cannot_be_replayed(server: DigestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "NONCES_KEPT", 8)
+    captured = authorize(request("REGISTER"), challenge(server, 100), "200", "pw200")
+    assert server.check(captured, HOST, 101)[0] is Outcome.RIGHT
+    kept = challenge(server, 110)
+    assert server.check(authorize(request("REGISTER"), kept, "200", "pw200"), HOST, 111)[0] is Outcome.RIGHT
+    for number in range(7):
+        other = authorize(request("REGISTER"), challenge(server, 120 + number), "200", "pw200")
+        assert server.check(other, HOST, 130)[0] is Outcome.RIGHT
+    assert server.check(captured, HOST, 140) == (Outcome.STALE, "")
+    assert server.check(authorize(request("REGISTER"), kept, "200", "pw200", nc=2), HOST, 141)[0] is Outcome.RIGHT
+    fresh = authorize(request("REGISTER"), challenge(server, 150), "200", "pw200")
+    assert server.check(fresh, HOST, 151)[0] is Outcome.RIGHT
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_unknown_user_and_wrong_password_get_the_same_answer_for_the_same_work(
+    method: str, algorithm: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operations: list[int] = []
+
+    def counted(name: str) -> object:
+        plain = ALGORITHMS[name]
+
+        def hashed(data: bytes) -> str:
+            operations.append(1)
+            return plain(data)
+
+        return hashed
+
+    for name in list(ALGORITHMS):
+        monkeypatch.setitem(ALGORITHMS, name, counted(name))
+    answers = []
+    for user, password in (("200", "wrong"), ("999", "pw200"), ("201", ""), ("200", "pw201"), ("x" * 60, "pw")):
+        endpoint = make_endpoint(seed, secrets={"200": "pw200", "201": ""})
+        endpoint.receive(request(method, user="200").render(), PHONE, "udp", 1000, PBX)
+        (first,) = [parse_datagram(outgoing.data) for outgoing in endpoint.output()]
+        assert isinstance(first, Response)
+        attempt = authorize(request(method, user="200", branch="b2"), first, user, password, algorithm=algorithm)
+        operations.clear()
+        work = endpoint.digest.work
+        endpoint.receive(attempt.render(), PHONE, "udp", 1001, PBX)
+        answers.append(([outgoing.data for outgoing in endpoint.output()], len(operations), endpoint.digest.work - work))
+    assert all(answer == answers[0] for answer in answers) and answers[0][1:] == (2, 3)

@@ -8,7 +8,7 @@ from firmware.sip import events as ev
 from firmware.sip.endpoint import Endpoint
 from firmware.sip.message import Message, Request, Response, respond
 from firmware.sip.parse import parse_datagram
-from firmware.sip.session import Phase
+from firmware.sip.session_state import Phase
 from tests.unit.sip_stage import PBX, PHONE, SDP, Network, audio, authorize, call, make_endpoint, pbx_and_phone, request, sdp
 
 STRANGER = ("198.51.100.7", 5099)
@@ -264,6 +264,16 @@ def test_cancel_is_answered_again_when_repeated(net: Network) -> None:
     assert only(net.inject(PHONE_RAW, PBX, request("CANCEL", source=PHONE_RAW).render())).status == 200
 
 
+def test_a_cancel_that_crosses_our_answer_is_answered_and_changes_nothing(net: Network) -> None:
+    net.inject(PHONE_RAW, PBX, request("INVITE", body=SDP, source=PHONE_RAW).render())
+    (incoming,) = net.take(PBX, ev.IncomingCall)
+    assert isinstance(incoming, ev.IncomingCall)
+    net.send(PBX, ev.AnswerCall(incoming.call, audio(PBX).receive_offer(sdp())))
+    answers = [one for one in net.inject(PHONE_RAW, PBX, request("CANCEL", source=PHONE_RAW).render()) if isinstance(one, Response)]
+    assert [(one.status, one.cseq.method) for one in answers] == [(200, "CANCEL")] and net.take(PBX, ev.CallEnded) == []
+    assert net.endpoints[PBX].calls.phase(incoming.call) is Phase.ACCEPTED
+
+
 def test_merged_request_is_482(net: Network) -> None:
     net.inject(PHONE_RAW, PBX, request("INVITE", body=SDP, branch="one", source=PHONE_RAW).render())
     assert only(net.inject(PHONE_RAW, PBX, request("INVITE", body=SDP, branch="two", source=PHONE_RAW).render())).status == 482
@@ -376,7 +386,7 @@ def test_ack_of_a_challenge_leaves_nothing(registrar: Network) -> None:
 def test_options_is_a_ping_for_anybody(registrar: Network) -> None:
     assert only(registrar.inject(STRANGER, PBX, request("OPTIONS").render())).status == 200
     assert registrar.take(PBX, ev.OptionsPing) == [ev.OptionsPing(registrar.now, STRANGER[0])]
-    assert only(registrar.inject(STRANGER, PBX, request("SUBSCRIBE", branch="s").render())).status == 405
+    assert only(registrar.inject(STRANGER, PBX, request("PUBLISH", branch="s").render())).status == 405
 
 
 def test_offered_calls_of_one_source_are_limited(seed: int) -> None:
@@ -531,8 +541,17 @@ def test_trace_of_a_call_tells_both_directions_in_order(net: Network) -> None:
 
 def test_session_phases_end(net: Network) -> None:
     call(net, PBX, PHONE)
-    assert net.endpoints[PBX]._sessions["c1"].phase is Phase.CONFIRMED
+    assert net.endpoints[PBX].calls.phase("c1") is Phase.CONFIRMED
     net.filter = lambda source, destination, data: source != PHONE
     net.send(PBX, ev.EndCall("c1"))
     net.run(40_000)  # nobody answers the BYE
     assert net.endpoints[PBX].statistics()["sessions"] == 0
+
+
+def test_a_supported_that_nobody_can_read_is_400_at_once_and_not_a_fault_when_the_call_is_answered(seed: int) -> None:
+    net = pbx_and_phone(seed % 1000)
+    stranger = ("198.51.100.7", 5099)
+    asked = request("INVITE", body=SDP, extra=(("Supported", 'replace"s, timer'),), source=stranger)
+    (answer,) = net.inject(stranger, PBX, asked.render())
+    assert isinstance(answer, Response) and answer.status == 400
+    assert net.take(PBX, ev.IncomingCall) == [] and net.endpoints[PBX].statistics()["sessions"] == 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import pytest
 
 from firmware.call.model import (
@@ -14,220 +11,20 @@ from firmware.call.model import (
     LegAnswered,
     LegDigit,
     LegEnded,
-    LegEvent,
     LegHeld,
     LegOffered,
     LegResumed,
     LegRinging,
     Party,
 )
-from firmware.config.schema.people import Extension
 from firmware.config.schema.tree import Config
-from firmware.core.phones import Phones
-from firmware.errors import EngineBusy
-from firmware.runtime.bus import Bus
-from firmware.runtime.clock import ManualClock
-from firmware.runtime.ids import Ids
+from firmware.core.phones import KEEP_MS
 from firmware.sip import events as ev
-from firmware.sip.endpoint import Endpoint
-from firmware.sip.flow import Address, Flow, Outgoing
-from firmware.sip.message import Request, Response
-from firmware.sip.offer import OfferAnswer
+from firmware.sip.flow import Flow
+from firmware.sip.message import Request, respond
 from firmware.sip.parse import parse_datagram
-from tests.unit.sip_stage import PBX, SDP, audio, authorize, make_endpoint, request, token_source
-
-CONFIG = Config(extensions={number: Extension(kind="sip", name=f"Desk {number}") for number in ("200", "201", "202")})
-SECRETS = {number: "pw" + number for number in CONFIG.extensions}
-
-
-class Digit(NamedTuple):
-    port: int
-    at: int
-    digit: str
-    source: str
-
-
-class RtpSilent(NamedTuple):
-    port: int
-    ms: int
-
-
-class RtpStarted(NamedTuple):
-    port: int
-
-
-class MediaLost(NamedTuple):
-    epoch: int
-
-
-class Port(NamedTuple):
-    port: int
-    local_port: int
-
-
-class Media:
-    """Stands where the native engine is: hands out ports and remembers what each was told."""
-
-    def __init__(self) -> None:
-        self.free = 4
-        self.next = 16
-        self.open: dict[int, dict[str, Any]] = {}
-        self.allocated: set[int] = set()
-        self.dtmf: list[tuple[int, str]] = []
-        self.tell: Callable[[Any], None] = lambda event: None
-
-    def subscribe(self, fn: Callable[[Any], None]) -> None:
-        self.tell = fn
-
-    def allocate_rtp(self, tag: str) -> Port:
-        if len(self.allocated) >= self.free:
-            raise EngineBusy("no RTP port left")
-        self.next += 1
-        self.allocated.add(self.next)
-        return Port(self.next, 20_000 + 2 * self.next)
-
-    def open_rtp(self, port: int, **arguments: Any) -> None:
-        assert port in self.allocated and port not in self.open
-        self.open[port] = arguments
-
-    def update_rtp(self, port: int, **arguments: Any) -> None:
-        assert port in self.open
-        self.open[port] = arguments
-
-    def close_rtp(self, port: int) -> None:
-        self.allocated.remove(port)
-        self.open.pop(port, None)
-
-    def send_dtmf(self, port: int, digits: str, *, token: int) -> None:
-        self.dtmf.append((port, digits))
-
-
-class Desk:
-    """A telephone: an endpoint of its own that registers with digest."""
-
-    def __init__(self, house: House, number: str, address: Address) -> None:
-        self.house, self.number, self.address = house, number, address
-        self.endpoint: Endpoint = make_endpoint(int(number) + address[1], trusting="pbx")
-        self.events: list[ev.Event] = []
-        self.negotiation: OfferAnswer = audio(address, 4000)
-        house.desks[address] = self
-
-    def register(self, expires: int = 600, cseq: int = 1) -> int:
-        extra = (("Expires", str(expires)),)
-        call_id = f"reg{self.number}{self.address[1]}"
-        first = request(
-            "REGISTER", user=self.number, source=self.address, call_id=call_id, branch=f"{call_id}a{cseq}", cseq=cseq, extra=extra
-        )
-        (challenge,) = self.house.raw(self.address, first)
-        again = request(
-            "REGISTER", user=self.number, source=self.address, call_id=call_id, branch=f"{call_id}b{cseq}", cseq=cseq + 1, extra=extra
-        )
-        (answer,) = self.house.raw(self.address, authorize(again, challenge, self.number, "pw" + self.number))
-        return answer.status
-
-    def send(self, command: ev.Command) -> None:
-        self.endpoint.send(command, self.house.clock.now())
-        self.house.settle()
-
-    def take(self, kind: type[ev.Event]) -> list[Any]:
-        found = [event for event in self.events if isinstance(event, kind)]
-        self.events = [event for event in self.events if not isinstance(event, kind)]
-        return found
-
-    def answer(self) -> str:
-        (incoming,) = self.take(ev.IncomingCall)
-        self.send(ev.RingCall(incoming.call))
-        self.send(ev.AnswerCall(incoming.call, self.negotiation.receive_offer(incoming.offer)))
-        return str(incoming.call)
-
-
-class House:
-    """The phones part, its bus and media, and telephones around it; the wire is instant."""
-
-    def __init__(self, seed: int) -> None:
-        self.clock = ManualClock(1000)
-        self.media = Media()
-        self.desks: dict[Address, Desk] = {}
-        self.seen: list[Any] = []
-        self.wire: list[tuple[Address, Outgoing]] = []
-        self.answers: list[tuple[Address, Response]] = []
-        self.kept = b""
-        self.phones = self.start(seed)
-
-    def start(self, seed: int) -> Phones:
-        bus = Bus()
-        bus.subscribe((LegEvent, EndpointState), self.seen.append)
-        return Phones(
-            config=CONFIG, secrets=SECRETS, media=self.media, clock=self.clock, bus=bus, ids=Ids(seed % 99 + 1), token=token_source(seed),
-            transmit=lambda outgoing: self.wire.append((PBX, outgoing)), keep_registrations=self.keep,
-        )  # fmt: skip
-
-    def keep(self, data: bytes) -> None:
-        self.kept = data
-
-    def raw(self, source: Address, message: Request) -> list[Response]:
-        mark = len(self.answers)
-        self.phones.receive(message.render(), source, "udp", PBX)
-        self.settle()
-        return [answer for where, answer in self.answers[mark:] if where == source]
-
-    def settle(self) -> None:
-        """Carry everything until nothing moves."""
-        for _ in range(100):
-            for address, desk in self.desks.items():
-                self.wire += [(address, outgoing) for outgoing in desk.endpoint.output()]
-                desk.events += desk.endpoint.events()
-            if not self.wire:
-                return
-            wire, self.wire = self.wire, []
-            for source, outgoing in wire:
-                if outgoing.destination == PBX:
-                    self.phones.receive(outgoing.data, source, "udp", PBX)
-                    continue
-                message = parse_datagram(outgoing.data)
-                if isinstance(message, Response):
-                    self.answers.append((outgoing.destination, message))
-                desk_or_none = self.desks.get(outgoing.destination)
-                if desk_or_none is not None:
-                    desk_or_none.endpoint.receive(outgoing.data, PBX, "udp", self.clock.now(), outgoing.destination)
-
-    def run(self, ms: int) -> None:
-        for _ in range(ms // 10):
-            self.clock.advance(10)
-            for desk in self.desks.values():
-                due = desk.endpoint.deadline()
-                if due is not None and due <= self.clock.now():
-                    desk.endpoint.expire(self.clock.now())
-            self.settle()
-
-    def take(self, kind: type) -> list[Any]:
-        found = [event for event in self.seen if isinstance(event, kind)]
-        self.seen[:] = [event for event in self.seen if not isinstance(event, kind)]
-        return found
-
-    def ring(self, leg: str, extension: str, ring_ms: int = 20_000, **more: Any) -> None:
-        caller = more.pop("caller", Party("0123", "Outside"))
-        self.phones.originate(leg, extension, number=extension, caller=caller, alert=more.pop("alert", Alert.NORMAL), ring_ms=ring_ms)
-        self.settle()
-
-    def dial(self, desk: Desk, digits: str, name: str = "d1", offer: bytes = SDP) -> Any:
-        """A desk calls with digest: INVITE, 407, INVITE again; gives what the driver offered."""
-        uri = f"sip:{digits}@192.0.2.1"
-        invite = request("INVITE", uri, user=desk.number, source=desk.address, call_id=name, branch=name + "a", body=offer)
-        (challenge,) = self.raw(desk.address, invite)
-        again = request("INVITE", uri, user=desk.number, source=desk.address, call_id=name, branch=name + "b", cseq=2, body=offer)
-        self.raw(desk.address, authorize(again, challenge, desk.number, "pw" + desk.number))
-        (offered,) = self.take(LegOffered)
-        return offered
-
-    def last(self, status: int) -> Response:
-        return [answer for _, answer in self.answers if answer.status == status][-1]
-
-    def nothing_left(self) -> None:
-        self.run(80_000)
-        assert self.media.allocated == set() and self.phones.snapshot() == {}
-        left = self.phones.endpoint.statistics()
-        assert (left["sessions"], left["transactions"]) == (0, 0), left
+from tests.unit.phones_stage import CONFIG, SECRETS, Desk, Digit, House, MediaLost, RtpSilent, RtpStarted
+from tests.unit.sip_stage import PBX, SDP, authorize, make_endpoint, request
 
 
 @pytest.fixture
@@ -463,8 +260,9 @@ def test_hold_and_resume(house: House, desk: Desk) -> None:
         desk.negotiation.hold = hold
         desk.send(ev.OfferAgain(call, desk.negotiation.offer()))
         assert len(house.take(event)) == 1 and house.media.open[answered.port]["send"] is send
+        stream = house.media.open[answered.port]
         desk.send(ev.OfferAgain(call, desk.negotiation.offer()))  # the same again changes nothing
-        assert house.take(event) == []
+        assert house.take(event) == [] and house.media.open[answered.port] is stream
 
 
 def test_keys_come_from_rfc_4733_info_or_in_band_but_once(house: House, desk: Desk) -> None:
@@ -497,6 +295,43 @@ def test_silence_ends_the_leg_unless_it_is_held(house: House, desk: Desk) -> Non
     house.media.tell(RtpSilent(port, 2_000))
     house.run(58_000)
     assert house.take(LegEnded)[0].cause is Cause.RTP_LOST and desk.take(ev.CallEnded)[0].how == "bye"
+
+
+def test_a_phone_that_vanishes_while_it_holds_is_noticed(house: House, desk: Desk) -> None:
+    house.ring("L1", "201")
+    call = desk.answer()
+    desk.negotiation.hold = True
+    desk.send(ev.OfferAgain(call, desk.negotiation.offer()))
+    house.run(200_000)
+    assert house.take(LegEnded) == []                    # it answers each time, and stays
+    asked = [line for line in desk.endpoint.trace(call) if line.direction == "in" and line.data.startswith(b"OPTIONS ")]
+    assert len(asked) == 3
+    del house.desks[desk.address]
+    house.run(39_000 + 33_000)                           # the next question, and 32 s for an answer
+    (ended,) = house.take(LegEnded)
+    assert ended.cause is Cause.TIMEOUT and ended.by_far and house.media.allocated == set()
+
+
+def test_an_adopted_leg_that_holds_is_asked_too_and_one_that_goes_on_is_not(house: House, desk: Desk, seed: int) -> None:
+    house.ring("L1", "201")
+    call = desk.answer()
+    port = house.take(LegAnswered)[0].port
+    desk.negotiation.hold = True
+    desk.send(ev.OfferAgain(call, desk.negotiation.offer()))
+    journal = house.phones.snapshot()["L1"]
+    house.phones = house.start(seed + 1)
+    assert house.phones.adopt("L1", journal, port)
+    (ours,) = house.phones._table.legs["L1"].calls
+
+    def asked() -> int:
+        return sum(line.data.startswith(b"OPTIONS ") for line in house.phones.endpoint.trace(ours))
+
+    house.run(61_000)
+    assert asked() == 1
+    desk.negotiation.hold = False
+    desk.send(ev.OfferAgain(call, desk.negotiation.offer()))
+    house.run(200_000)
+    assert asked() == 1
 
 
 def test_lost_media_process_ends_the_legs_with_ports(house: House, desk: Desk) -> None:
@@ -558,6 +393,37 @@ def test_ringing_legs_are_adopted_and_keep_their_ring_time(house: House, desk: D
     assert [over.cause for over in house.take(LegEnded)] == [Cause.NO_ANSWER]
 
 
+def test_a_long_call_is_refreshed_without_touching_its_audio_and_ends_when_the_phone_is_gone(house: House, desk: Desk) -> None:
+    desk.endpoint = make_endpoint(77, trusting="pbx", session_expires_s=90)
+    house.ring("L1", "201")
+    desk.answer()
+    port = house.take(LegAnswered)[0].port
+    before = house.media.open[port]
+    house.run(92_000)
+    assert [line.first_line.split()[0] for line in house.phones.trace("L1")].count("UPDATE") == 2
+    assert house.media.open[port] is before and house.take(LegEnded) == []
+    del house.desks[desk.address]
+    house.run(80_000)
+    assert [(over.cause, over.by_far) for over in house.take(LegEnded)] == [(Cause.TIMEOUT, True)]
+    house.nothing_left()
+
+
+def test_a_contact_that_has_not_answered_cannot_move_the_audio(house: House, desk: Desk) -> None:
+    house.ring("L1", "201")
+    (incoming,) = desk.take(ev.IncomingCall)
+    invite = parse_datagram(house.phones.trace("L1")[0].data)
+    assert isinstance(invite, Request)
+    early = respond(invite, 183, to_tag="early", headers=(("Contact", "<sip:201@192.0.2.20:5062>"), ("Require", "100rel"), ("RSeq", "1")),
+                    body=SDP, content_type="application/sdp")  # fmt: skip
+    house.phones.receive(early.render(), desk.address, "udp", PBX)
+    update = request("UPDATE", user="201", source=desk.address, call_id=invite.call_id, cseq=1, branch="u", body=SDP,
+                     to_tag=invite.from_.tag, from_tag="early")  # fmt: skip
+    assert [answer.status for answer in house.raw(desk.address, update)] == [488]
+    assert house.media.open == {}
+    desk.send(ev.AnswerCall(incoming.call, desk.negotiation.receive_offer(incoming.offer)))
+    assert len(house.take(LegAnswered)) == 1
+
+
 def test_trace_outlives_the_leg(house: House, desk: Desk) -> None:
     house.ring("L1", "201")
     call = desk.answer()
@@ -578,3 +444,15 @@ def test_flow_of_a_binding_is_where_calls_go(house: House) -> None:
     desk.register()
     (binding,) = house.phones.endpoint.registrar.bindings("200", house.clock.now())
     assert binding.flow == Flow("udp", ("192.0.2.33", 6000), PBX)
+
+
+def test_registrations_are_kept_together_a_moment_after_they_changed(house: House, desk: Desk) -> None:
+    house.clock.advance(10 * KEEP_MS)
+    house._kept = b""
+    assert desk.register(cseq=11) == 200
+    assert house._kept == b""
+    house.clock.advance(KEEP_MS)
+    assert house._kept == house.phones.registrations() != b""
+    house._kept = b""
+    house.clock.advance(10 * KEEP_MS)
+    assert house._kept == b"", "nothing changed: nothing is written"

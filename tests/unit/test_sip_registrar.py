@@ -123,3 +123,15 @@ def test_snapshot_round_trip(registrar: Registrar) -> None:
     other = Registrar()
     other.restore(msgspec.msgpack.decode(data, type=dict[str, list[Binding]]), 5)
     assert other.snapshot() == registrar.snapshot()
+
+
+def test_what_was_stored_joins_what_registered_before_it_was_read(registrar: Registrar) -> None:
+    register(registrar, "<sip:a@192.0.2.20:1>", ("Expires", "600"))
+    register(registrar, "<sip:b@192.0.2.20:2>", ("Expires", "600"), call_id="r2")
+    stored = {user: list(bindings) for user, bindings in registrar.snapshot().items()}
+    again = Registrar(60, 3600)
+    register(again, "<sip:a@192.0.2.20:1>", ("Expires", "900"), now=1000, call_id="r3")
+    again.restore(stored, 1000)
+    assert sorted((one.uri, one.expires_at) for one in again.bindings("200", 1000)) == [
+        ("sip:a@192.0.2.20:1", 901_000), ("sip:b@192.0.2.20:2", 600_000),
+    ]  # fmt: skip

@@ -48,6 +48,15 @@ def test_unit_is_written_whole_or_not_at_all_and_neighbours_survive(tmp_path: Pa
     db.close()
 
 
+def test_of_units_queued_together_each_is_refused_or_dropped_alone(tmp_path: Path, migrations: Path) -> None:
+    db = Database(tmp_path / "x.db", migrations, limit=4)
+    wrong = [("INSERT INTO nosuch VALUES (1)", ())]
+    assert not db.units([[("INSERT INTO t VALUES (1, 'a')", ())], wrong, *([(f"INSERT INTO t VALUES ({n}, 'a')", ())] for n in (2, 3, 4))])
+    assert rows(db) == [1, 2, 3]
+    assert db.statistics() == {"waiting": 0, "written": 3, "failed": 1, "lost": 1}
+    db.close()
+
+
 def test_disk_that_refuses_delays_but_loses_nothing_and_alarms_once(tmp_path: Path, migrations: Path) -> None:
     alarms: list[tuple[str, str]] = []
     raised = threading.Event()

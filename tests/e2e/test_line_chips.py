@@ -1,0 +1,161 @@
+"""The product on its line chips: a port in trouble is alone with it, restarted processes take the chips over, the copper tells."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.appliance import Appliance, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
+
+Start = Callable[..., Appliance]
+FAST = ("--speed", "1500")
+
+
+def row(box: Appliance, endpoint: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(line for line in box.ctl("show lines") if line["endpoint"] == endpoint)
+    return found
+
+
+def alarms(box: Appliance) -> dict[str, dict[str, str]]:
+    return {alarm["kind"]: alarm for alarm in box.ctl("show alarms")}
+
+
+def fault(box: Appliance, place: str, number: str, name: str, **plan: Any) -> None:
+    box.world({"do": "fault", "place": place, "number": number, "fault": name, **plan})
+
+
+def call_between_telephones(box: Appliance, caller: int = 2, called: int = 3) -> None:
+    """Two people at analog phones hear one another."""
+    box.world({"do": "phone", "phone": called, "action": "answer", "after": 1, "tone_hz": 880, "partners_hz": [440]})
+    plan = {"number": f"10{called}", "tone_hz": 440, "talk": 10, "partners_hz": [880], "wait": True}
+    seen = box.world({"do": "phone", "phone": caller, "action": "dial", **plan})["result"]
+    assert seen["partners"]["880"] == pytest.approx(-16, abs=1.5)
+
+
+def said(box: Appliance, process: str) -> list[str]:
+    text = (box.state / "log" / f"{process}.log").read_text()
+    return [str(json.loads(line)["message"]) for line in text.splitlines()]
+
+
+def test_a_telephone_line_on_earth_shuts_down_alone_and_comes_back_by_itself(appliance: Start) -> None:
+    box = appliance(extra=FAST)
+    fault(box, "fxs", "1", "earth")
+    alarm = wait_until(lambda: alarms(box).get("chip:101"), "the alarm", 20)
+    assert "touches earth" in alarm["text"]
+    assert "分机 101" in alarm["text_zh"]
+    wait_until(lambda: "out of service" in alarms(box)["chip:101"]["text"], "the port gives up", 30)
+    assert row(box, "101")["available"] == "fault"
+    call_between_telephones(box)
+    assert set(alarms(box)) == {"chip:101"}
+    fault(box, "fxs", "1", "earth", on=False)
+    wait_until(lambda: row(box, "101")["available"] == "idle", "the port comes back", 40)
+    wait_until(lambda: alarms(box) == {}, "the alarm goes", 20)
+    call_between_telephones(box, 1, 2)
+    illegal = box.world({"do": "oracle"})["illegal"]
+    assert illegal == [], "an access that the data sheets forbid, or a transistor that burned"
+
+
+def test_a_line_chip_that_resets_itself_is_brought_up_and_its_neighbours_do_not_notice(appliance: Start) -> None:
+    box = appliance(extra=FAST)
+    for number in ("1", "3"):
+        fault(box, "fxo", number, "reset")
+    fault(box, "fxs", "4", "reset")
+    wait_until(lambda: {"chip:line/1", "chip:line/3", "chip:104"} <= set(alarms(box)), "the alarms", 20)
+    wait_until(lambda: alarms(box) == {}, "the alarms go", 30)
+    assert {line["available"] for line in box.ctl("show lines")} == {"idle"}
+    assert sum("brought up again" in text for text in said(box, "media")) == 3
+    call_between_telephones(box, 4, 2)
+
+
+def test_a_media_process_that_is_replaced_takes_the_chips_over(appliance: Start) -> None:
+    box = appliance(extra=FAST)
+    old = box.kill("media")
+    wait_until(lambda: box.pid("media") != old, "a new media process", 20)
+    wait_until(lambda: any("8 ports taken over" in text for text in said(box, "media")), "the chips are taken over", 20)
+    wait_until(lambda: {line["available"] for line in box.ctl("show lines")} == {"idle"}, "the lines rest", 20)
+    call_between_telephones(box)
+    assert not any("lifeline" in text and "joined" in text for text in said(box, "parent"))
+
+
+def test_measured_calibrations_are_kept_for_the_next_start(appliance: Start) -> None:
+    box = appliance(extra=FAST)
+    kept = json.loads((box.state / "chips.json").read_text())
+    assert kept["board"] == "world"
+    assert sorted(kept["fxs"]) == ["1", "2", "3", "4"]
+    assert all(len(values) == 10 for values in kept["fxs"].values())
+
+
+def test_a_port_that_does_not_come_up_stays_out_with_its_reason_until_it_does(appliance: Start) -> None:
+    box = appliance(extra=FAST)
+    fault(box, "fxs", "3", "no-power")
+    fault(box, "fxs", "3", "reset")
+    old = box.kill("media")
+    wait_until(lambda: box.pid("media") != old, "a new media process", 20)
+    alarm = wait_until(lambda: alarms(box).get("chip:103"), "the alarm", 20)
+    assert "the port did not come up (start)" in alarm["text"]
+    assert "register 82" in alarm["text"], "what was read is told"
+    assert row(box, "103")["available"] == "fault"
+    call_between_telephones(box, 1, 2)
+    fault(box, "fxs", "3", "no-power", on=False)
+    wait_until(lambda: row(box, "103")["available"] == "idle", "the port comes back by itself", 40)
+    wait_until(lambda: alarms(box) == {}, "the alarm goes", 20)
+    call_between_telephones(box, 2, 3)
+
+
+def test_a_card_that_lost_its_supply_is_brought_up_again_by_the_running_media_process(appliance: Start) -> None:
+    """A world that is killed comes back with chips as after a power failure; media goes on."""
+    box = appliance()
+    media, old = box.pid("media"), box.kill("world")
+    wait_until(lambda: box.pid("world") != old, "a new world", 20)
+    wait_until(lambda: sum("brought up again" in text for text in said(box, "media")) >= 8, "eight chips are brought up", 40)
+    wait_until(lambda: {line["available"] for line in box.ctl("show lines")} == {"idle"}, "the lines rest", 30)
+    wait_until(lambda: alarms(box) == {}, "the alarms go", 30)
+    assert box.pid("media") == media
+
+
+def test_the_lifeline_joins_line_and_telephone_when_nobody_serves_them_for_ten_seconds(appliance: Start) -> None:
+    """Call control is held still, and each one that is started in its place: the exchange rings the telephone through the relay."""
+    box = appliance(extra=FAST)
+
+    def relay() -> str:
+        return str(box.world({"do": "oracle"})["lifeline"])
+
+    wait_until(lambda: relay() == "apart", "the relay has current", 10)
+    began, stopped, held = time.monotonic(), set(), threading.Event()
+
+    def hold_still() -> None:
+        while not held.wait(0.002):
+            with contextlib.suppress(OSError, ValueError):
+                core = box.pid("core")
+                if core not in stopped:
+                    os.kill(core, signal.SIGSTOP)
+                    stopped.add(core)
+
+    holder = threading.Thread(target=hold_still)
+    holder.start()
+    try:
+        wait_until(lambda: relay() == "joined", "the relay lets go", 40)
+        assert time.monotonic() - began > 10, "a restart is waited for"
+        assert any("the jacks are joined" in text for text in said(box, "parent"))
+        box.world({"do": "phone", "phone": 1, "action": "answer", "after": 1, "tone_hz": 880, "partners_hz": [620]})
+        plan = {"from": "13900000000", "line": 1, "tone_hz": 620, "partners_hz": [880], "hang_up_after": 6, "wait": True}
+        caller = box.world({"do": "call", **plan})["result"]
+        assert caller["outcome"] == "answered" and "880" in caller["partners"], "they talk without the appliance"
+    finally:
+        held.set()
+        holder.join()
+        for core in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(core, signal.SIGKILL)
+    wait_until(lambda: relay() == "apart", "a new call control takes the jacks back", 20)
+    wait_until(lambda: {line["available"] for line in box.ctl("show lines")} == {"idle"}, "the lines rest", 20)

@@ -1,0 +1,88 @@
+"""Reports, exports and the board of a running appliance, as its console, `branchpbx report` and `branchpbx board` give them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.appliance import ROOT, wait_until
+from tests.e2e.branch import HZ, Branch, open_branch
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def branch(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branch]:
+    with open_branch(network, tmp_path_factory.mktemp("reports")) as opened:
+        yield opened
+
+
+def said(branch: Branch, *words: str) -> str:
+    """What `branchpbx WORDS` prints."""
+    command = [sys.executable, "-m", "firmware", *words, "--state", str(branch.box.state)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_call_is_in_report_journey_exports_and_board(branch: Branch, tmp_path: Path) -> None:
+    branch.fresh()
+    branch.box.ctl("agent login", agent="8001", extension="201")
+    assert "8001" in said(branch, "board", "--once", "--lang", "en")
+    branch.answer("201")
+    person, _ = branch.call("1310", HZ["201"], talk=5)
+    wait_until(lambda: any(one["state"] == "talking" for one in branch.box.ctl("show board")["board"]["agents"]), "the agent speaks")
+    branch.done(person)
+    record = branch.records()[0]
+    queue = record["queue"]
+    board = branch.box.ctl("show board")
+    row = next(one for one in board["board"]["queues"] if one["queue"] == queue)
+    assert (row["offered"], row["answered"], row["waiting"]) == (1, 1, 0)
+    assert "实时看板" in "\n".join(board["page_zh"])
+    english = said(branch, "report", "day", "--lang", "en")
+    assert "Definitions" in english and queue in english and "calls from outside" in english
+    said(branch, "report", "day", "--csv", str(tmp_path / "day.csv"), "--svg", str(tmp_path / "day.svg"), "--lang", "zh")
+    rows = [*csv.reader((tmp_path / "day.csv").read_text(encoding="utf-8-sig").splitlines())]
+    assert ["queue", queue, "answered", "1"] in rows
+    assert ET.parse(tmp_path / "day.svg").getroot().tag.endswith("svg")
+    assert record["id"] in said(branch, "report", "journey", record["id"], "--lang", "en")
+    log = [line.split("|") for line in said(branch, "report", "queue-log").splitlines()]
+    assert [line[4] for line in log if line[1] == record["id"]] == ["ENTERQUEUE", "CONNECT", "COMPLETECALLER"]
+    calls = [*csv.reader(said(branch, "report", "cdr").splitlines())]
+    assert [one[14] for one in calls if one[16] == record["id"]] == ["ANSWERED"]
+    assert "日报" in said(branch, "cli", "--language", "zh", "-c", "report day")
+    assert said(branch, "report", "month", "--lang", "en").startswith("Monthly report")
+
+
+def test_what_cannot_be_reported_is_said_in_a_line(branch: Branch) -> None:
+    for words, wanted in (
+        (["day", "2026-13-77"], "not a date"), (["day", "2099-01-01"], "has not begun"), (["journey", "C0"], "no contact"),
+        (["day", "--queue", "nowhere"], "does not exist"),
+    ):  # fmt: skip
+        command = [sys.executable, "-m", "firmware", "report", *words, "--state", str(branch.box.state)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 1 and wanted in done.stderr and "Traceback" not in done.stderr, (words, done.stderr)
+
+
+def test_the_board_is_told_as_an_event(branch: Branch) -> None:
+    branch.fresh()
+    branch.box.ctl("show board")
+    begin = branch.box.ctl("show status")["events"]
+    wish = json.dumps({"command": "events", "args": {"from": begin, "types": ["Board"]}})
+    command = [sys.executable, "-m", "firmware", "ctl", wish]
+    with subprocess.Popen([*command, "--state", str(branch.box.state)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as reader:
+        try:
+            branch.box.ctl("agent login", agent="8001", extension="202")
+            branch.sleep(2)
+            assert reader.stdout is not None
+            event = json.loads(reader.stdout.readline())["event"]
+        finally:
+            reader.kill()
+    assert event["type"] == "Board" and "queues" in event
