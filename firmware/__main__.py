@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -25,9 +26,34 @@ SERVICES = {"console": "console_tty", "ssh-daemon": "ssh"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    """Run one subcommand; the exit status, 141 (as a shell counts it) when what reads the output went away: `show calls | head -1`.
+
+    SIGPIPE stays ignored, as Python starts: it would also end a process whose client hangs up, without a word.
+    """
+    try:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _output_is_gone():
+            raise
+        return 128 + signal.SIGPIPE
+
+
+def _output_is_gone() -> bool:
+    """Whether nobody reads standard output any more; what is left in its buffer then goes nowhere."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), output)
+    return True
+
+
+def _main(arguments: list[str]) -> int:
     if arguments[:2] == ["sim", "week"]:
         # It is lived in an office of the product's own call parts, which the world does not import.
         week: Callable[..., int] = importlib.import_module("firmware.sim.week").main
@@ -175,7 +201,6 @@ def _run(options: argparse.Namespace) -> int:
     from firmware.app.site import start_of_world
     from firmware.app.start import Start
 
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)      # a client that goes away must not end a process of the appliance
     if not 0 <= options.speed <= 100_000:
         sys.stderr.write(f"branchpbx: --speed {options.speed} is outside 0 to 100000 percent\n")
         return 2

@@ -81,11 +81,10 @@ def main(options: argparse.Namespace, maker: StandMaker | None = None) -> int:
         return 0
     # Whatever ends the program, the board is powered down on the way out: no signal may kill it in the middle of a step.
     notes = _notes(store)
-    pipe, terminate = signal.signal(signal.SIGPIPE, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.default_int_handler)
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _test(options, store, limits, digest, maker)
     finally:
-        signal.signal(signal.SIGPIPE, pipe)
         signal.signal(signal.SIGTERM, terminate)
         logging.getLogger("branchpbx").removeHandler(notes)
         notes.close()

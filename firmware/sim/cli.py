@@ -34,13 +34,13 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         status: int = options.action(options)
+    except BrokenPipeError:
+        raise
     except (PbxError, ValueError, OSError) as error:
         sys.stderr.write(f"branchpbx sim: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 0
     return status
 
 

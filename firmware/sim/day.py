@@ -316,7 +316,6 @@ def steady(hz: float) -> str:
 
 def live(seed: int | None, calls: int, speed: int, keep: Path | None) -> int:
     """Live one day and print its JSON; returns the exit status."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # core is killed under our connection to it
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     folder = keep or Path(tempfile.mkdtemp(prefix="branchpbx-day-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -191,7 +191,6 @@ def run(options: Options) -> int:
     except OSError as error:
         raise PbxError(f"{state}: cannot be used as state folder ({error.strerror}); give --state a folder you may write") from error
     wanted: list[int] = []
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: wanted.append(received))
     command = [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(state), "--bind", options.bind]

@@ -14,6 +14,7 @@ import pytest
 
 from firmware.dsp.dtls import DtlsCertificate, DtlsSession
 from firmware.dsp.srtp import Srtp
+from tests.ports import free_port
 
 CERTIFICATE = DtlsCertificate()
 OTHER = DtlsCertificate()
@@ -269,9 +270,7 @@ def test_openssl_as_far_end_has_the_same_keys(role: str, stranger: tuple[Path, P
     srtp = ["-use_srtp", "SRTP_AES128_CM_SHA1_80", "-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", "60"]
     files = ["-cert", str(certificate), "-key", str(key), "-dtls1_2", *srtp]
     if role == "active":
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = ["openssl", "s_server", *files, "-accept", f"127.0.0.1:{port}", "-verify", "1", "-mtu", "1200"]
         peer: tuple[str, int] | None = ("127.0.0.1", port)
     else:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tests.e2e.appliance import DIE_WITH_TEST
 from tests.e2e.audio import Sound, read_wav
+from tests.ports import free_port
 
 CONFIG = """
 sip_listen              {host}:{port}
@@ -53,12 +54,6 @@ def file_rate(path: Path) -> int:
     """Samples a second of a WAV file."""
     with wave.open(str(path), "rb") as file:
         return file.getframerate()
-
-
-def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 class Machine(Protocol):
@@ -111,7 +106,7 @@ class Baresip:
         folder.mkdir(parents=True, exist_ok=True)
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         config = CONFIG.format(
-            host=f"[{host}]" if ":" in host else host, port=self.inside(lambda: free_port(socket.SOCK_DGRAM, host)),
+            host=f"[{host}]" if ":" in host else host, port=self.inside(lambda: free_port(host, 2)),
             dir=folder, source=microphone, modules=modules, control=self.control_port,
             srate=48000 if wide else 8000, channels=2 if wide else 1, modules_wide=WIDE.format(rate=file_rate(microphone)) if wide else "",
         )  # fmt: skip

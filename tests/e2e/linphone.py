@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tests.e2e.appliance import DIE_WITH_TEST, wait_until
 from tests.e2e.audio import Sound, read_wav
-from tests.e2e.baresip import Machine, free_port
+from tests.e2e.baresip import Machine
+from tests.ports import free_port
 
 CONFIG = """[sip]
 sip_port={port}

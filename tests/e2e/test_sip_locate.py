@@ -28,8 +28,8 @@ from firmware.sip.locate import Target
 from firmware.sip.uri import parse_uri
 from firmware.store.certificates import Paths, ensure
 from tests.e2e.appliance import DIE_WITH_TEST, wait_until
-from tests.e2e.baresip import free_port
 from tests.e2e.dnsmasq import Dnsmasq
+from tests.ports import free_port
 from tests.unit.sip_stage import audio, make_endpoint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
@@ -82,7 +82,7 @@ class Servers:
         self._folder, self._stack = folder, stack
 
     def start(self, values: dict[str, str], transport: str) -> int:
-        port = free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
+        port = free_port()
         folder = self._folder / f"far{port}"
         folder.mkdir()
         (folder / "far.xml").write_text(ANSWERS.format(**values))
@@ -207,7 +207,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_call_finds_the_server_that_lives(tmp_path: Path, servers: Servers, transport: str) -> None:
-    closed = free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
+    closed = free_port()
     busy, good = servers.start(OVERLOADED, transport), servers.start(GOOD, transport)
     service, letter = f"_sip._{transport}.carrier.test", {"udp": "U", "tcp": "T"}[transport]
     records = [
@@ -228,7 +228,7 @@ def test_a_call_finds_the_server_that_lives(tmp_path: Path, servers: Servers, tr
         finally:
             await caller.close()
 
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     with Dnsmasq(tmp_path / "dns", records, host=LOCAL, port=port) as dns:
         asyncio.run(run(port))
         assert dns.asked("NAPTR", "carrier.test") == dns.asked("SRV", service) == 1
@@ -281,7 +281,7 @@ def test_only_who_proves_the_name_is_spoken_to(tmp_path: Path) -> None:
             for one in (caller, *takes):
                 await one.close()
 
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     asyncio.run(run(port, Dnsmasq(tmp_path / "dns", ["naptr-record=carrier.test,1,1,S,SIPS+D2T,," + service], host=LOCAL, port=port)))
 
 
@@ -302,6 +302,6 @@ def test_names_that_are_not_there_and_servers_that_are_silent(tmp_path: Path) ->
             await caller.close()
             await lost.close()
 
-    port, dead = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    port, dead = free_port(), free_port()
     with Dnsmasq(tmp_path / "dns", ["address=/plain.carrier.test/127.0.0.9"], host=LOCAL, port=port):
         asyncio.run(run(port, dead))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
-from tests.e2e.baresip import Baresip, free_port
+from tests.e2e.baresip import Baresip
 from tests.e2e.test_sip_srtp import sound, speech
 from tests.e2e.test_sip_tls import contacts, tls_address
 from tests.far.programs import Asterisk, NotFetchedError
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -80,9 +81,9 @@ def test_asterisk_as_a_telephone_that_encrypts(
     wait_until(lambda: box.ctl("show certificates"), "the certificate is made")
     server = tls_address(box) if transport == "tls" else box.sip
     account = TELEPHONE.format(user="202", secret=box.accounts()["202"], server=server, transport=transport, encryption=encryption)
-    pjsip = TLS.format(host=network, port=free_port(1, network), authority=authority) + account
+    pjsip = TLS.format(host=network, port=free_port(network), authority=authority) + account
     try:
-        far = Asterisk(tmp_path / "asterisk", address=(network, free_port(2, network)), pjsip=pjsip, extensions=ECHO).start()
+        far = Asterisk(tmp_path / "asterisk", address=(network, free_port(network)), pjsip=pjsip, extensions=ECHO).start()
     except NotFetchedError as reason:
         pytest.skip(f"not run: {reason}")
     try:

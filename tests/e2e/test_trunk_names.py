@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +12,10 @@ import pytest
 
 from tests.e2e import sipp_carrier
 from tests.e2e.appliance import DIE_WITH_TEST, Appliance, wait_until
-from tests.e2e.baresip import Baresip, free_port
+from tests.e2e.baresip import Baresip
 from tests.e2e.dnsmasq import Dnsmasq
 from tests.e2e.test_trunks import carrier, site, until_usable
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -68,7 +68,7 @@ def certificate(folder: Path, name: str, address: str) -> tuple[Path, Path]:
 def pair(appliance: Start, folder: Path, records: list[str], *, network: str, stack: ExitStack, transport: str, srtp: str, qualify: int,
          ports: tuple[int, int], sip: tuple[str, str]) -> tuple[Appliance, Appliance, Dnsmasq]:  # fmt: skip
     """The branch that calls `NAME`, and the one that is behind it; `ports` are where they listen on this transport."""
-    dns_port = free_port(socket.SOCK_DGRAM)
+    dns_port = free_port()
     dns = stack.enter_context(Dnsmasq(folder / "dns", records, host="127.0.0.1", port=dns_port))
     values = {"transport": transport, "srtp": srtp, "qualify": qualify, "name": NAME, "host": network, "port": ports[0]}
     boxes = []
@@ -105,8 +105,8 @@ def test_the_second_server_over_tls_with_encrypted_speech(
     foreign, foreign_key = certificate(tmp_path, "else.test", "")
     authority = tmp_path / "authorities.pem"
     authority.write_bytes(chain.read_bytes() + foreign.read_bytes())
-    ports = free_port(1, network), free_port(1, network)
-    closed, other = free_port(1, network), free_port(1, network)
+    ports = free_port(network), free_port(network)
+    closed, other = free_port(network), free_port(network)
     command = ["openssl", "s_server", "-accept", f"{network}:{other}", "-cert", str(foreign), "-key", str(foreign_key), "-quiet"]
     stranger = stack.enter_context(subprocess.Popen([*DIE_WITH_TEST, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE))
     stack.callback(stranger.kill)
@@ -128,8 +128,8 @@ def test_the_second_server_over_tls_with_encrypted_speech(
 
 def test_the_third_server_over_udp(appliance: Start, phone: Phone, network: str, tmp_path: Path, stack: ExitStack) -> None:
     """Nobody listens at the first server, the second is overloaded; the next call goes to the third at once."""
-    ports = free_port(socket.SOCK_DGRAM, network), free_port(socket.SOCK_DGRAM, network)
-    closed, busy = free_port(socket.SOCK_DGRAM, network), free_port(socket.SOCK_DGRAM, network)
+    ports = free_port(network), free_port(network)
+    closed, busy = free_port(network), free_port(network)
     service = f"_sip._udp.{NAME}"
     records = [f"address=/server.{NAME}/{network}", "local-ttl=60",
                *(f"srv-host={service},server.{NAME},{port},{rank},0" for rank, port in enumerate((closed, busy, ports[1])))]  # fmt: skip

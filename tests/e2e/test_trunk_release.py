@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
-from tests.e2e.baresip import Baresip, free_port
+from tests.e2e.baresip import Baresip
 from tests.e2e.test_trunks import CARRIER, EXTENSIONS, PJSIP, site, until_usable
 from tests.far.programs import Asterisk, NotFetchedError
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -25,7 +26,7 @@ def test_the_carrier_takes_back_two_calls_where_it_may(
     appliance: Callable[..., Appliance], phone: Callable[..., Baresip], network: str, tmp_path: Path, setting: str
 ) -> None:
     """`take_back`: there is no second call, the number is reached by the carrier from the beginning (blind REFER)."""
-    port = free_port(2, network)
+    port = free_port(network)
     try:
         far = Asterisk(tmp_path / "asterisk", address=(network, port), pjsip=PJSIP, extensions=EXTENSIONS + CALLER).start()
     except NotFetchedError as reason:

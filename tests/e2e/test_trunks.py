@@ -15,8 +15,9 @@ import pytest
 
 from tests.e2e import sipp_carrier
 from tests.e2e.appliance import DIE_WITH_TEST, Appliance, wait_until
-from tests.e2e.baresip import Baresip, free_port
+from tests.e2e.baresip import Baresip
 from tests.far.programs import Asterisk, NotFetchedError
+from tests.ports import free_port, taken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -124,7 +125,7 @@ def until_usable(box: Appliance, name: str) -> dict[str, Any]:
 
 
 def test_a_registering_trunk_to_asterisk_carries_calls_both_ways(appliance: Start, phone: Phone, network: str, tmp_path: Path) -> None:
-    port = free_port(2, network)
+    port = free_port(network)
     try:
         far = Asterisk(tmp_path / "asterisk", address=(network, port), pjsip=PJSIP, extensions=EXTENSIONS).start()
     except NotFetchedError as reason:
@@ -198,7 +199,7 @@ first = "trunks"
 def test_two_branches_call_each_other_and_one_falls_back_to_its_line_when_the_other_is_gone(
     appliance: Start, phone: Phone, network: str, tmp_path: Path
 ) -> None:
-    ports = [free_port(1, network), free_port(1, network)]
+    ports = [free_port(network), free_port(network)]
     here, there = (
         appliance(config=site(tmp_path, PEER.format(host=network, port=ports[1 - index]), ports[index], f"site{index}")) for index in (0, 1)
     )
@@ -257,23 +258,6 @@ trunks = ["first", "second"]
 """
 
 
-def _taken(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
-
-
-def _media_port(host: str) -> int:
-    """An even port with three free ones behind it: SIPp wants RTP and RTCP of audio and video."""
-    while True:
-        port = free_port(socket.SOCK_DGRAM, host) + 1 & ~1
-        if port < 65_000 and not any(_taken(host, port + behind) for behind in range(4)):
-            return port
-
-
 @contextlib.contextmanager
 def carrier(folder: Path, scenario: str, host: str, port: int, server: str = "", **values: object) -> Iterator[subprocess.Popen[bytes]]:
     """SIPp as the far end at a port, for one call (which it begins where there is a `server`); it must end by itself and well."""
@@ -281,11 +265,11 @@ def carrier(folder: Path, scenario: str, host: str, port: int, server: str = "",
     (folder / "scenario.xml").write_text(scenario.format(**values))
     command = [
         "sipp", *([server] if server else []), "-sf", "scenario.xml", "-i", host, "-mi", host, "-p", str(port), "-m", "1", "-t", "u1",
-        "-nostdin", "-rtp_echo", "-mp", str(_media_port(host)), "-trace_err", "-error_file", "errors.log",
+        "-nostdin", "-rtp_echo", "-mp", str(free_port(host, 4)), "-trace_err", "-error_file", "errors.log",
     ]  # fmt: skip
     process = subprocess.Popen([*DIE_WITH_TEST, *command], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _taken(host, port), "sipp listens")
+        wait_until(lambda: taken(host, port, (socket.SOCK_DGRAM,)), "sipp listens")
         yield process
         errors = folder / "errors.log"
         assert process.wait(15) == 0, errors.read_text(errors="replace") if errors.exists() else "sipp failed"
@@ -295,7 +279,7 @@ def carrier(folder: Path, scenario: str, host: str, port: int, server: str = "",
 
 
 def test_carriers_at_their_worst(appliance: Start, phone: Phone, network: str, tmp_path: Path) -> None:
-    first, second, third = (free_port(2, network) for _ in range(3))
+    first, second, third = (free_port(network) for _ in range(3))
     with carrier(tmp_path / "registrar", sipp_carrier.REGISTRAR, network, third):
         box = appliance(config=site(tmp_path, STATIC.format(host=network, first=first, second=second, third=third)))
         assert until_usable(box, "third")["registered_s"] <= 65
@@ -355,7 +339,7 @@ def test_two_branches_call_each_other_over_tls_with_encrypted_speech(
         "-subj", "/CN=branches", "-addext", f"subjectAltName=IP:{network}", "-keyout", str(key), "-out", str(certificate),
     ]  # fmt: skip
     subprocess.run(make, check=True, capture_output=True)
-    ports = [free_port(1, network), free_port(1, network)]
+    ports = [free_port(network), free_port(network)]
     boxes = []
     for index in (0, 1):
         text = SECURE.format(host=network, port=ports[1 - index])

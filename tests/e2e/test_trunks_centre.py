@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
-from tests.e2e.baresip import Baresip, free_port
+from tests.e2e.baresip import Baresip
 from tests.e2e.test_trunks import site, trunk, until_usable
 from tests.far.programs import Kamailio, NotFetchedError
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -76,7 +77,7 @@ trunks = ["centre"]
 def test_branches_reach_each_other_through_a_registrar_that_wants_sha_256(
     appliance: Start, phone: Phone, network: str, tmp_path: Path
 ) -> None:
-    port = free_port(2, network)
+    port = free_port(network)
     far = Kamailio(tmp_path / "kamailio", address=(network, port), modules=MODULES, parameters=PARAMETERS, script=SCRIPT)
     try:
         far.start()

@@ -19,6 +19,7 @@ from firmware.config.emergency import emergency_numbers
 from firmware.config.schema.tree import Config
 from firmware.sip.message import Request, Response
 from firmware.sip.parse import parse_datagram
+from tests.ports import free_port
 from tests.unit.sip_stage import authorize, request
 
 PROFILE = Path(__file__).resolve().parent / "office-200.toml"
@@ -54,9 +55,7 @@ def test_simple_passwords_need_the_explicit_switch(tmp_path: Path) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
 def test_it_starts_registers_and_leaves_its_pids(algorithm: str, tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "firmware", "run", "--config", str(PROFILE), "--state", str(tmp_path), "--bind", "127.0.0.1"]
     box = subprocess.Popen([*command, "--sip-port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

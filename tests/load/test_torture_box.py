@@ -16,6 +16,7 @@ import pytest
 
 from firmware.sip.message import Response
 from firmware.sip.parse import StreamFramer, parse_datagram
+from tests.ports import free_port
 from tests.unit.sip_stage import request
 from tests.unit.test_sip_torture import CASES, REQUESTS, expected, torture
 
@@ -42,9 +43,7 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("box")
     site = folder / "site.toml"
     site.write_text(PROFILE.read_text().replace("open = true", 'open = true\nguests = "1000"' if request.param else "open = true"))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(folder / "state"), "--bind", "127.0.0.1"]
     running = subprocess.Popen([*command, "--sip-port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-import socket
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -62,14 +61,6 @@ class Namespace:
 
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(enter).result(15)
-
-    def free_port(self, kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-        def probe() -> int:
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as made:
-                made.bind((host, 0))
-                return int(made.getsockname()[1])
-
-        return self.inside(probe)
 
     def cable(self, other: Namespace, address: str, far: str, *, device: str = "", far_device: str = "") -> None:
         """A cable to another machine, with addresses (a.b.c.d/len; "" for none) at both ends."""

@@ -21,6 +21,7 @@ from firmware.app.console_services import Services
 from firmware.app.ssh import _rewrite, prepare
 from firmware.app.ssh_watch import ADDRESSES, FORGIVEN_S, TOLD, Pauses, SshWatch
 from firmware.config.model import load
+from tests.ports import free_port
 from tests.unit.console_stage import PASSWORD, SITE, Box, Person
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +33,7 @@ class Reached:
     def __init__(self, folder: Path) -> None:
         self.key = folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         public = " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
         site = SITE.replace("[users.bo]", f'[users.bo]\nssh_keys = ["{public}"]') + f"\n[ssh]\nenabled = true\nport = {self.port}\n"
         self.folder = folder
@@ -112,9 +111,7 @@ def test_wrong_passwords_are_audited_and_slowed_down(
 ) -> None:
     """The service as manage runs it, on a port of its own: each wrong password is told by name, stops its connection, and forgives."""
     audit: list[tuple[str, ...]] = []
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ssh = msgspec.structs.replace(reached.box.config.ssh, port=port)
     console = msgspec.structs.replace(reached.box.config.console, wrong_wait_s=3)
     config = msgspec.structs.replace(reached.box.config, ssh=ssh, console=console)
@@ -275,9 +272,7 @@ def test_nothing_but_the_console_can_be_started(reached: Reached, line: str) -> 
 
 
 def test_forwarding_is_refused(reached: Reached) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        local = free.getsockname()[1]
+    local = free_port()
     client = subprocess.Popen(reached.command("bo", f"-NL127.0.0.1:{local}:127.0.0.1:{reached.port}"), stderr=subprocess.PIPE)
     try:
         until = time.monotonic() + 10

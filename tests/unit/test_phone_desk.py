@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from firmware.store.certificates import ensure
 from firmware.surfaces.phones.desk import MOST_SOURCES, MOST_UNKNOWN, Book, Desk
 from firmware.surfaces.phones.settings import Service
 from firmware.surfaces.phones.zones import parse, tell
+from tests.ports import free_port
 
 MAC, SECRET = "001565000000", "s3cret-201-abcdefgh"
 NEAR, FAR = "192.168.1.40", "203.0.113.9"
@@ -239,9 +239,7 @@ def test_over_https_with_the_boxs_own_ca(tmp_path: Path) -> None:
 
 
 def _open_site() -> Config:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     return site(f"enabled = true\nport = 0\nbootstrap_port = {free}\npnp = false")
 
 
