@@ -10,6 +10,9 @@ import hashlib
 import os
 import random
 import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -72,3 +75,15 @@ def seed(request: pytest.FixtureRequest) -> int:
 def rng(seed: int) -> random.Random:
     """A random generator of this test's own."""
     return random.Random(seed)
+
+
+WATCHED = (signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM)
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """A test leaves its process as it found it: a handler or a folder left behind fails another test, sometimes, far away."""
+    before = [signal.getsignal(number) for number in WATCHED], Path.cwd()
+    yield
+    after = [signal.getsignal(number) for number in WATCHED], Path.cwd()
+    assert after == before, f"the test changed {[(number.name, now) for number, now in zip(WATCHED, after[0], strict=True)]} in {after[1]}"
