@@ -134,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("percent", type=int)
     speed.set_defaults(action=_speed)
 
+    serial = commands.add_parser("serial", parents=[common], help="a terminal at the box's serial port; Ctrl-] leaves")
+    serial.add_argument("--language", choices=("en", "zh"), default=_language(), help=argparse.SUPPRESS)
+    serial.set_defaults(action=_serial)
+
     run = commands.add_parser("run", parents=[common], help="start an appliance with its world and show it")
     run.add_argument("--config", type=Path, default=None, metavar="FILE", help="site file (default: the demo branch)")
     run.add_argument("--bind", default="127.0.0.1", metavar="ADDR", help="where SIP and RTP listen (default: 127.0.0.1, this machine only)")
@@ -349,6 +353,13 @@ def _results(options: argparse.Namespace) -> int:
     return _print(WorldClient(options.state).ask("results"))
 
 
+def _serial(options: argparse.Namespace) -> int:
+    from firmware.sim.cable import terminal
+    from firmware.sim.texts import TEXTS
+
+    return terminal(options.state, TEXTS[options.language]["serial_leave"])
+
+
 def _watch(options: argparse.Namespace) -> int:
     client = WorldClient(options.state, timeout=10)
     client.ask("watch")
@@ -401,6 +412,7 @@ def _board() -> Board:
 
 def _world(options: argparse.Namespace) -> int:
     from firmware.sim.control import Control
+    from firmware.sim.loop_card import open_loop_card
     from firmware.sim.segment import Segment
     from firmware.sim.town import Town
 
@@ -410,7 +422,12 @@ def _world(options: argparse.Namespace) -> int:
         )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
     segment = Segment(options.segment_fd, board=_board(), seed=options.seed)
+    pcm = segment.board.pcm
+    if pcm.world:
+        segment.by_card(pcm.slots, pcm.spare)
     town = Town(segment, country_name=options.country or _country_of(options.state), seed=options.seed)
+    if pcm.world:
+        town.world.card = open_loop_card(pcm.world, pcm.slots)
     control = Control(town, options.state / "run" / "world.sock")
 
     def stop(*_: object) -> None:

@@ -30,6 +30,7 @@ from typing import Any
 import firmware
 from firmware.config.schema.calls import OutboundRoute
 from firmware.errors import PbxError
+from firmware.sim.cable import plugged_in
 from firmware.sim.client import ClientError, ProductClient, WorldClient
 from firmware.sim.picture import Facts, code_list, default_codes, frame, minutes, reach_text, tls_text
 from firmware.sim.screen import Painter, clean
@@ -196,17 +197,21 @@ def run(options: Options) -> int:
     command = [sys.executable, "-m", "firmware", "run", "--config", str(site), "--state", str(state), "--bind", options.bind]
     command += ["--sip-port", str(options.sip_port)] if options.sip_port >= 0 else []
     paths = os.pathsep.join([str(Path(firmware.__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths}
     with sink:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, process_group=0, preexec_fn=die_with_us,  # noqa: PLW1509
-            env={**os.environ, "PYTHONPATH": paths},
+            env=environment,
         )  # fmt: skip
     view = View(options)
     view.facts.commands = commands(state, language)
     started = False
+    cable = contextlib.ExitStack()
     try:
         if _wait_for_start(view, child, wanted):
             started = True
+            with contextlib.suppress(OSError):  # a system without pseudo-terminals: everything but the cable
+                cable.enter_context(plugged_in(state, die_with_us, environment))
             show = _live if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else _plain
             try:
                 show(view, child, wanted, language)
@@ -216,6 +221,7 @@ def run(options: Options) -> int:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         view.leave()
+        cable.close()
         status = _stop(child)
     if wanted:
         with contextlib.suppress(OSError):
@@ -292,6 +298,7 @@ def commands(state: Path, language: str) -> list[tuple[str, str]]:
         (text["do_fault"], f"{name} sim exchange 4 cut --for 20{where}"),
         (text["do_world"], f"{name} sim watch{where}"),
         (text["do_console"], f"{name} cli{where}"),
+        (text["do_serial"], f"{name} sim serial{where}"),
     ]
 
 

@@ -134,6 +134,20 @@ def test_printed_call_is_answered_beside_a_second_appliance_and_a_second_start_g
     assert " ready " not in console(two.state, "show agents | match 800")
     assert two.stop() == 0
 
+    # The cable: the printed command is a terminal at the box's own serial port, and a new box asks for a password first.
+    serial = first.line(r"^console by serial cable, as an installer: (.*)$")[1]
+    with subprocess.Popen(serial, shell=True, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as terminal:
+        assert terminal.stdin is not None and terminal.stdout is not None
+        heard = b""
+        for typed, wanted in ((b"\r", b"1/2: "), (b"1\r", b"New password: "), (b"\x1d", b"")):
+            terminal.stdin.write(typed)
+            terminal.stdin.flush()
+            while wanted not in heard:
+                got = os.read(terminal.stdout.fileno(), 4096)
+                assert got, heard
+                heard += got
+        assert terminal.wait(20) == 0
+
     first.line(r"call \S+: (?:connecting|talking) 13800138000 sales 800\d", 60)
     # A real agent at a telephone that can ring: the simulated staff makes room, whoever talks after the call.
     console(state, "agent login 8001 101")
