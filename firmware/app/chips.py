@@ -33,6 +33,7 @@ from firmware.store.files import write_atomic
 WORLD_S = 10.0  # the world starts beside us
 JOIN_S = 2.0
 KEPT = "chips.json"
+TELL_S = 10.0  # between two lines of the log about the sound device
 
 log = logging.getLogger("branchpbx.media")
 
@@ -53,7 +54,7 @@ def chips_of(handover: Handover) -> Chips | None:
     if board.seam == "world":
         from firmware.dsp.chip_mail import ChipMail
 
-        seam = WorldSeam(ChipMail(handover.world_fd, 0))
+        seam = WorldSeam(ChipMail(handover.world_fd, 0), board.pcm)
     else:
         from firmware.hal.gpio import BoardLines
 
@@ -98,6 +99,8 @@ class Chips:
         self._lifeline = lifeline
         self._fresh = fresh
         self._thread: threading.Thread | None = None
+        self._told: dict[str, int] = {}
+        self._tell_at = 0.0
         service.on_calibration = self._keep
 
     def prepare_beside(self, engine: ScannerFace, alive: Callable[[], object]) -> Callable[[], None]:
@@ -158,12 +161,21 @@ class Chips:
         self._thread.start()
 
     def beat(self) -> None:
-        """Tell the parent when both ports of the lifeline came up. Called with the heartbeat."""
+        """Tell the parent when both ports of the lifeline came up, and the log what the sound device lost. Called with the heartbeat."""
+        self._tell_losses()
         word, lifeline = self._lifeline, self._board.lifeline
         if word is None or lifeline is None or word.pair_ready:
             return
         slots = (self._board.fxo_slot(lifeline.fxo), self._board.fxs_slot(lifeline.fxs))
         word.pair_ready = all(self.service.ports[slot].up for slot in slots)
+
+    def _tell_losses(self) -> None:
+        """A line for what changed since the last one; the figures that come of it by themselves (`seen`) are left out."""
+        now = time.monotonic()
+        figures = {name: value for name, value in self._seam.figures().items() if name != "seen"} if now >= self._tell_at else self._told
+        if figures != self._told:
+            log.info("sound device: %s", ", ".join(f"{name} {value}" for name, value in figures.items()))
+            self._told, self._tell_at = figures, now + TELL_S
 
     def stop(self) -> None:
         """End the thread; the engine may stop now."""

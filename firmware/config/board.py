@@ -33,6 +33,9 @@ class PcmBus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Chips let go of the bus half a clock early, for slots that follow one another without a gap."""
     device: str = "hw:0,0"
     """Seam `alsa`: sound device of the bus; its stream drives the clocks."""
+    world: str = ""
+    """Seam `world`: the half of a loopback sound card at which the simulated lines speak and hear; `device` is then the half of the engine.
+    Empty: their sound goes through memory."""
     spare: int = -1
     """Slot without a jack whose sound the board returns: it tells the delay of the sound device to the sample; -1 = none."""
 
@@ -174,7 +177,13 @@ def _seam_fault(board: Board) -> str:
     if board.seam == "alsa":
         if not ALSA_DEVICE.fullmatch(board.pcm.device):
             return f"pcm: device is {board.pcm.device!r}; name the sound device that drives the clocks, such as \"hw:0,0\""
-        return ""
+        return "pcm: world is for boards of the seam world" if board.pcm.world else ""
+    if board.pcm.world:
+        pair = [board.pcm.device, board.pcm.world]
+        if not all(ALSA_DEVICE.fullmatch(name) for name in pair) or pair[0] == pair[1]:
+            return f"pcm: device and world are {pair}; name both halves of a loopback sound card, hw:Loopback,0 and hw:Loopback,1"
+        if board.pcm.spare < 0:
+            return "pcm: a sound card between lines and engine needs a spare slot, by which its delay is known"
     for number, chain in enumerate(board.chains):
         if chain.spi != f"world:{number}":
             return f"chain {chain.spi}: on the seam world chain {number} has spi \"world:{number}\""

@@ -10,6 +10,8 @@ frame played there carries its own number, so every captured block tells the del
 changes, the difference is taken out again: surplus frames are dropped where they wait (capture first, else playback), missing ones are filled
 with silence. Then what the cancellers learned holds. Without a spare slot, and where the delay cannot be put back within half a second, the
 alignment epoch is raised and the cancellers begin anew.
+Beside the simulated world the card carries sound alone: chips and lines stay in the world's segment. The tick then counts blocks as the world
+does (scans are numbered by its blocks), and says there that it ticked.
 From `open_card` until the first tick a thread of its own captures to nowhere and plays silence, block by block, so that the clocks run on while the
 chips are brought up; the first tick waits for its last block.
 Invariant: no call here blocks longer than the grace; nothing is allocated after `open`.
@@ -77,6 +79,7 @@ cdef enum:
     PREFILL = 2                 # blocks of silence before playback starts
     MOST_CHANNELS = 32
     COUNT = 32768               # numbers of the marker
+    APART = 4                   # blocks that the tick may count less than the world
     STABLE = 3                  # blocks that must agree on a delay
     LIMIT = 50                  # blocks without the right delay until the cancellers begin anew
 
@@ -87,6 +90,7 @@ cdef struct AlsaCard:
     int spare                   # channel whose playback the board returns, -1 = none
     int filled                  # frames of the block that is being captured
     int wait                    # blocks until a correction shows
+    uint64_t sent               # blocks played since the card was bound
     int64_t delay               # frames from playback to capture that the cancellers know, -1 = not yet
     int64_t seen
     int same
@@ -173,7 +177,8 @@ cdef void _take_over() noexcept nogil:
 cdef void _anew(EngineState* e) noexcept nogil:
     """The delay is another one now: cancellers begin anew."""
     _card.realigned += 1
-    e.align_epoch += 1
+    if e.world == NULL:         # the world's word is its own
+        e.align_epoch += 1
     engine_reset_echo(e)
 
 
@@ -184,7 +189,7 @@ cdef int64_t _measure(EngineState* e) noexcept nogil:
     for i in range(1, BLOCK):
         if x[i * _card.channels] != (first + i) % COUNT:
             return -1
-    return (<int64_t>(e.tick * BLOCK) - first) & (COUNT - 1)
+    return (<int64_t>(_card.sent * BLOCK) - first) & (COUNT - 1)
 
 
 cdef void _adopt(EngineState* e, int64_t delay) noexcept nogil:
@@ -248,11 +253,22 @@ cdef void _skip_captured(EngineState* e) noexcept nogil:
         _card.skip_in -= n
 
 
+cdef void _follow(EngineState* e, uint64_t apart) noexcept nogil:
+    """Count as the world does, which began earlier or lost less; never backwards: a world that is behind follows us."""
+    cdef uint64_t delivered
+    if e.world == NULL:
+        return
+    delivered = load64(&e.world.delivered)
+    if delivered > e.tick + 1 + apart:
+        e.tick = delivered - 1
+
+
 cdef int _wait(EngineState* e) noexcept nogil:
     cdef uint64_t now, deadline
     if load32(&_card.pumping):
         _take_over()
         e.due_ns = mono_ns() + BLOCK_NS
+        _follow(e, 0)
     while not load32(&e.stop):
         _skip_captured(e)
         if _card.skip_in == 0:
@@ -263,6 +279,7 @@ cdef int _wait(EngineState* e) noexcept nogil:
             e.due_ns = now + BLOCK_NS
             e.silent_run = 0
             e.block_there = 1
+            _follow(e, APART)
             _judge(e)
             return 1
         deadline = e.due_ns + GRACE_NS
@@ -298,7 +315,8 @@ cdef void _finish(EngineState* e) noexcept nogil:
     cdef int i, n, skip
     if _card.spare >= 0:
         for i in range(BLOCK):
-            _card.out[i * _card.channels + _card.spare] = <short>((e.tick * BLOCK + i) % COUNT)
+            _card.out[i * _card.channels + _card.spare] = <short>((_card.sent * BLOCK + i) % COUNT)
+    _card.sent += 1
     while _card.fill_out > 0:
         n = _card.fill_out if _card.fill_out < BLOCK else BLOCK
         _write(e, _card.silence, n)
@@ -308,6 +326,9 @@ cdef void _finish(EngineState* e) noexcept nogil:
     if skip < BLOCK:
         _write(e, &_card.out[skip * _card.channels], BLOCK - skip)
     memset(_card.out, 0, sizeof(_card.out))
+    if e.world != NULL:
+        store64(&e.world.ticked, e.tick + 1)
+        futex_wake32(<uint32_t*>&e.world.ticked)
 
 
 cdef int _no_facts(EngineState* e, uint64_t block, int slot, line_fact* out) noexcept nogil:
@@ -412,7 +433,7 @@ def close_card():
 
 
 def bind_card(engine):
-    """Make the open card the engine's PCM seam; before `engine.start`."""
+    """Make the open card the engine's PCM seam; before `engine.start`. Beside a world it carries sound alone."""
     cdef EngineState* e = <EngineState*>PyCapsule_GetPointer(engine.capsule(), "branchpbx.engine")
     if _card.capture == NULL:
         raise HardwareError("sound device: open it before it is bound")
@@ -421,6 +442,8 @@ def bind_card(engine):
     e.seam.capture = _capture
     e.seam.playback = _playback
     e.seam.finish = _finish
+    if e.world != NULL:
+        return
     e.seam.facts = _no_facts
     e.seam.drive = _no_drive
     e.seam.delivered = _no_blocks

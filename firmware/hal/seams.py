@@ -50,6 +50,10 @@ class ChipSeam(Protocol):
         """Make the open stream the engine's; before the engine starts."""
         ...
 
+    def figures(self) -> dict[str, int]:
+        """What the sound device lost (`dsp.alsa.card_figures`); nothing while none is open."""
+        ...
+
     def answers(self) -> bool:
         """Is the other side there?"""
         ...
@@ -122,6 +126,14 @@ class DeviceSeam:
 
         if self._open:
             bind_card(engine)
+
+    def figures(self) -> dict[str, int]:
+        """What the sound device lost."""
+        if not self._open:
+            return {}
+        from firmware.dsp.alsa import card_figures
+
+        return card_figures()
 
     def answers(self) -> bool:
         """Devices are there or cannot be opened."""

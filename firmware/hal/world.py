@@ -5,6 +5,7 @@ Theory of operation
 The board file names the parts of the world as it names devices: `spi = "world:N"` is chain N (counted from 0 in the order of the file), and
 on the GPIO chip `world` line N is RESET of chain N, 8 + N its INT, 16 the lifeline relay and 17 its sense contact. All of them are requests
 to the world's mail thread (`dsp/chip_mail.pyx`), answered between two blocks.
+Where the board file names a loopback sound card (`pcm.world`), sound goes through the kernel: the engine has one half, the world the other.
 Before the engine ticks, chip time passes only when somebody sleeps: a bring-up that waits for seconds takes none.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from firmware.config.board import WORLD_INT, WORLD_RELAY, WORLD_SENSE, Board, ChipChain, GpioLine
+from firmware.config.board import WORLD_INT, WORLD_RELAY, WORLD_SENSE, Board, ChipChain, GpioLine, PcmBus
 from firmware.errors import HardwareError
 
 if TYPE_CHECKING:
@@ -110,8 +111,10 @@ class WorldClock:
 class WorldSeam:
     """The chips of the world as `seams.ChipSeam`."""
 
-    def __init__(self, mail: ChipMail) -> None:
+    def __init__(self, mail: ChipMail, pcm: PcmBus | None = None) -> None:
         self._mail = mail
+        self._pcm = pcm if pcm is not None and pcm.world else None
+        self._open = False
         self.clocks = WorldClocks(mail)
 
     def spi(self, chain: ChipChain) -> WorldSpi:
@@ -134,11 +137,28 @@ class WorldSeam:
         return WorldClock(self._mail)
 
     def start_clocks(self) -> None:
-        """Let PCLK and FSYNC run."""
+        """Open the sound card, if sound goes through one, and let PCLK and FSYNC run. HardwareError when it cannot be opened."""
+        if self._pcm is not None and not self._open:
+            from firmware.dsp.alsa import open_card
+
+            open_card(self._pcm.device, self._pcm.slots, self._pcm.spare)
+            self._open = True
         self.clocks.start()
 
     def bind(self, engine: Any) -> None:
-        """The engine has the world's segment itself."""
+        """The open sound card becomes the engine's PCM seam; without one the engine has the world's segment itself."""
+        if self._open:
+            from firmware.dsp.alsa import bind_card
+
+            bind_card(engine)
+
+    def figures(self) -> dict[str, int]:
+        """What the sound card lost; nothing without one."""
+        if not self._open:
+            return {}
+        from firmware.dsp.alsa import card_figures
+
+        return card_figures()
 
     def answers(self) -> bool:
         """Does the world answer?"""

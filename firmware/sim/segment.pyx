@@ -5,13 +5,15 @@ Theory of operation. `Segment` makes a block: `begin` runs every wire, every chi
 ten milliseconds and a block of audio, `finish` publishes it. Between the two the world's people act.
 A `card_rack` stands between wires and segment (see cards.pyx); audio goes highway, chip, wire, chip, highway, with what the chips are
 after the block's last millisecond.
+Sound goes through the segment, or, after `by_card`, through the world's half of a loopback sound card: `hear` gives a block what media played
+there, `speak` is what the block has for it.
 The oracle's notes of chips are gathered once per block and get the world's time.
 Invariants: Python is called once per block, and told of a wire only when its `flags` are raised; whoever touches `chips` from Python does so
 within `with segment.held:`.
 """
 
 cimport cython
-from libc.stdint cimport int16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -110,11 +112,13 @@ cdef class Segment:
     cdef readonly tuple fxo_slots, fxs_slots
     cdef tuple names
     cdef int stalled
+    cdef int card, spare                    # channels of the sound card, 0 = none; its spare slot
     cdef int slot[32]
     cdef int channels_per_slot
     cdef uint64_t told_history, told_illegal
     cdef long long dropped_history, dropped_illegal
     cdef line_fact last[16][10]
+    cdef int16_t heard[16][BLOCK]
     cdef int16_t play[64][BLOCK]
     cdef int16_t catch[64][BLOCK]
     cdef int16_t spoken[32][BLOCK]
@@ -229,6 +233,34 @@ cdef class Segment:
         """Fault: for so many blocks no audio passes between chips and media; then both count anew against each other."""
         self.stalled = blocks
 
+    def by_card(self, int channels, int spare):
+        """Sound goes through a sound card of so many channels, one for each slot; slot `spare` is returned as it came."""
+        if not 0 <= spare < channels <= WORLD_PORTS:
+            raise ValueError(f"a sound card of {channels} channels with spare slot {spare}: 1 to {WORLD_PORTS}, and one of them")
+        if self.seam.speed != 100:
+            raise ValueError(f"sound through a sound card runs in real time, not at {self.seam.speed} %")
+        self.card = channels
+        self.spare = spare
+
+    def hear(self, const uint8_t[::1] frames not None):
+        """What media played at the card, for the next block: 80 frames of 16 bit."""
+        cdef const int16_t *x = <const int16_t *>&frames[0]
+        cdef int i, slot
+        if frames.shape[0] != 2 * BLOCK * self.card:
+            raise ValueError(f"{frames.shape[0]} bytes are not {BLOCK} frames of {self.card} channels")
+        for slot in range(self.card):
+            for i in range(BLOCK):
+                self.heard[slot][i] = x[i * self.card + slot]
+
+    def speak(self):
+        """What the last block has for media: as many frames."""
+        cdef int index = <int>((self.block - 1) % WORLD_BLOCKS), i, slot
+        cdef int16_t out[BLOCK * 16]
+        for slot in range(self.card):
+            for i in range(BLOCK):
+                out[i * self.card + slot] = self.heard[slot][i] if slot == self.spare else self.seam.capture[index][slot][i]
+        return (<char *>out)[:2 * BLOCK * self.card]
+
     @property
     def speed(self):
         return self.seam.speed
@@ -237,6 +269,8 @@ cdef class Segment:
     def speed(self, int percent):
         if not 0 <= percent <= 100000:
             raise ValueError(f"a speed of {percent} % is outside 0..100000")
+        if self.card and percent != 100:
+            raise ValueError("the lines speak through a sound card, which runs in real time; choose a board without one")
         self.seam.speed = percent
 
     @property
@@ -281,7 +315,8 @@ cdef class Segment:
         cdef long long ticked = <long long>load64(&self.seam.ticked)
         if ticked > self.block:
             self.block = ticked
-        self.seam.align_epoch += 1
+        if not self.card:                   # there the spare slot tells
+            self.seam.align_epoch += 1
 
     # --- a block -----------------------------------------------------------------------------------------------------------
 
@@ -291,12 +326,13 @@ cdef class Segment:
         cdef Wire wire
         cdef int port
         cdef bint heard = tick >= 0 and load64(&self.seam.ticked) > <uint64_t>tick
-        if tick >= 0 and not heard and load64(&self.seam.ticked):
+        if tick >= 0 and not heard and load64(&self.seam.ticked) and not self.card:
             self.underruns += 1
-        heard = heard and not self.stalled
+        heard = (heard or self.card) and not self.stalled
+        tick = tick if heard else -1
         rack_hold(self.rack)
         try:
-            self.run_block(n, tick if heard else -1)
+            self.run_block(n, 0 if heard and self.card else tick)
         finally:
             rack_release(self.rack)
         told = None
@@ -335,7 +371,9 @@ cdef class Segment:
         # audio: highway, chip, wire, chip, highway
         for slot in range(WORLD_PORTS):
             if slot * self.channels_per_slot < channels:
-                if tick >= 0:
+                if tick >= 0 and self.card:
+                    memcpy(self.play[slot * self.channels_per_slot], self.heard[slot], BLOCK * sizeof(int16_t))
+                elif tick >= 0:
                     memcpy(self.play[slot * self.channels_per_slot], self.seam.playback[tick % WORLD_BLOCKS][slot], BLOCK * sizeof(int16_t))
                 else:
                     memset(self.play[slot * self.channels_per_slot], 0, BLOCK * sizeof(int16_t))
@@ -361,7 +399,7 @@ cdef class Segment:
                     memcpy(self.seam.capture[index][slot], self.catch[slot * self.channels_per_slot], BLOCK * sizeof(int16_t))
         if self.stalled:
             self.stalled -= 1
-            if self.stalled == 0:
+            if self.stalled == 0 and not self.card:
                 self.seam.align_epoch += 1
         self.gather(n, base)
         return 0

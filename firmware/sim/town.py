@@ -189,6 +189,7 @@ class Town:
             "ticked": segment.ticked,
             "silent_ticks": segment.silent_ticks,
             "underruns": segment.underruns,
+            "sound": self.world.card.figures() if self.world.card is not None else None,
             "country": self.country.name,
             "lifeline": segment.lifeline,
             "card_faults": self.faults.facts(),

@@ -4,6 +4,7 @@ Theory of operation. The only clock is the number of delivered blocks (10 ms eac
 absolute deadline of CLOCK_MONOTONIC; at any other speed the next block waits until media has ticked the previous one and,
 unless the speed is 0, until its own (scaled) deadline. Everything that happens in the world is a timer, a script (a generator that
 yields a wait) or a raised flag of a wire, all run between `Segment.begin` and `Segment.finish`, so one seed gives one day.
+With a sound card between lines and media (`card`) its clock is the deadline: a block is made when media's last one was captured.
 What happens outside the blocks holds the virtual clock, so that a slow machine makes a slow day and no other one: a SIP message that its
 receiver has not read yet (`hold_for`, at most `UNREAD_NS` of real time), and, while the world is *directed*, a director who is not
 waiting for anything (`waits` counts who is).
@@ -34,6 +35,7 @@ REAL_TIME_NICE = -10            # of the world in real time, where it may
 BLOCK_MS = 10
 BLOCK_NS = 10_000_000
 POLL_MS = 20
+APART = 4                       # blocks that media may count more than a world with a sound card
 HISTORY = 20000
 UNREAD_NS = 500_000_000
 
@@ -103,11 +105,24 @@ class Pollable(Protocol):
     def readable(self) -> None: ...
 
 
+class Card(Protocol):
+    """The world's half of a sound card (`loop_card.LoopCard`): blocks of all slots, in and out."""
+
+    def fileno(self) -> int: ...
+
+    def read(self) -> bytes | None: ...
+
+    def write(self, block: bytes, /) -> None: ...
+
+    def figures(self) -> dict[str, int]: ...
+
+
 class World:
     """The stage. Parts add wires with `plug`, scripts with `spawn`, sockets with `poll`, per-block work with `each_block`."""
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
+        self.card: Card | None = None
         self.now = segment.block * BLOCK_MS
         self.stopping = False
         self.observations: list[dict[str, Any]] = []
@@ -225,11 +240,12 @@ class World:
 
     def serve(self, timeout: float) -> None:
         """Handle sockets that are readable within `timeout` seconds."""
-        if not self._sockets:
+        wanted = [*self._sockets] if self.card is None else [*self._sockets, self.card.fileno()]
+        if not wanted:
             if timeout > 0:
                 time.sleep(timeout)
             return
-        ready, _, _ = select.select(list(self._sockets), [], [], max(0.0, timeout))
+        ready, _, _ = select.select(wanted, [], [], max(0.0, timeout))
         for number in ready:
             owner = self._sockets.get(number)
             if owner is not None:
@@ -245,6 +261,8 @@ class World:
                 os.setpriority(os.PRIO_PROCESS, 0, REAL_TIME_NICE)
         if self.segment.ticked > self.segment.block:  # this world takes over from an earlier one
             self.segment.realign()
+        if self.card is not None:
+            self._run_by_card(self.card)
         while not self.stopping:
             if self.paused_ms:
                 self._sit_out()
@@ -271,6 +289,23 @@ class World:
                         self._sleep_until(deadline)
                     else:
                         deadline = max(deadline, now - 5 * BLOCK_NS)
+
+    def _run_by_card(self, card: Card) -> None:
+        """Real time, paced by a sound card."""
+        while not self.stopping:
+            if self.paused_ms:
+                self._sit_out()
+            frames = card.read()
+            if frames is None:
+                self.serve(0.05)
+                continue
+            self.segment.hear(frames)
+            self.step()
+            card.write(self.segment.speak())
+            if self.segment.ticked > self.segment.block + APART:     # blocks were lost here: go on where media is
+                self.segment.realign()
+                self.xruns += 1
+            self.serve(0.0)
 
     def _sleep_until(self, deadline: int) -> None:
         while True:
