@@ -20,6 +20,7 @@ from .settings import BUILD, Source
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TRIES = 3
 PAUSE_S = 5
+OTHER_NAMES = ("stable", "oldstable")    # that a suite may have beside its own
 
 
 class NotFetched(Exception):
@@ -63,23 +64,41 @@ class Apt:
         raise NotFetched(f"{program} {arguments[0]}: {_reason(done.stderr or done.stdout)}")
 
     def update(self) -> None:
-        """Fetch the lists unless they are a few hours old; a server that is just being renewed does not stop who has older ones."""
+        """Fetch the lists unless they are a few hours old.
+
+        While a server is being renewed, its index may name lists that it does not have yet. Those of before are still whole under another
+        name of the suite, or here.
+        """
         stamp = self.state / "updated"
         if stamp.exists() and time.time() - stamp.stat().st_mtime < 6 * 3600:
             return
         for sub in ("lists/partial", "cache/archives/partial"):
             (self.state / sub).mkdir(parents=True, exist_ok=True)
         (self.state / "status").touch()
+        faults = []
+        for name in (self.suite, *OTHER_NAMES):
+            line = f"[signed-by={KEYRING}] {mirror()} {name} main"
+            (self.state / "sources.list").write_text(f"deb {line}\ndeb-src {line}\n")
+            try:
+                self("update", "-o", "APT::Get::List-Cleanup=0")     # the lists of before stay
+            except NotFetched as error:
+                faults.append(error)
+                continue
+            if self._is(name):
+                if name != self.suite:
+                    print(f"== {faults[0]}; going on with the lists of {name}, which is {self.suite}", flush=True)
+                stamp.touch()
+                return
         line = f"[signed-by={KEYRING}] {mirror()} {self.suite} main"
         (self.state / "sources.list").write_text(f"deb {line}\ndeb-src {line}\n")
-        try:
-            self("update")
-        except NotFetched as error:
-            if not list((self.state / "lists").glob("*_Packages*")):
-                raise
-            print(f"== {error}; going on with the lists that are here", flush=True)
-            return
-        stamp.touch()
+        if not list((self.state / "lists").glob(f"*_dists_{self.suite}_*_Packages*")):
+            raise faults[0]
+        print(f"== {faults[0]}; going on with the lists that are here", flush=True)
+
+    def _is(self, name: str) -> bool:
+        """Are the lists under this name those of the suite?"""
+        found = (self.state / "lists").glob(f"*_dists_{name}_InRelease")
+        return any(re.search(rf"(?m)^Codename: {re.escape(self.suite)}$", path.read_text(encoding="utf-8")) for path in found)
 
     def depends(self, package: str) -> list[str]:
         """Names a package depends on directly."""
