@@ -259,9 +259,13 @@ def connecting(c: Contact, event: Input, what: str) -> None:
         case Played() if what == "agent":
             _talk(c)
         case LegEnded() if event.leg == c.s.a:
-            c.gone(event, Cause.NORMAL)
+            # He met nobody: who counts answers takes the CONNECT back.
+            c.s.wait_ms = event.at - c.s.first_queued
+            c.queue_log("ABANDON", "", 1, c.s.wait_ms)
+            c.gone(event, Cause.ABANDONED)
         case LegEnded() if event.leg == c.s.b:
             leg = c.s.legs[event.leg]
+            c.queue_log("AGENTDUMP", c.s.agent, event.cause.value, event.at - leg.answered)
             c.record("agent-gone", event.leg, agent=c.s.agent, after_ms=event.at - leg.answered, cause=event.cause.value)
             c.s.b = c.s.agent = ""
             back_to_queue(c)

@@ -34,7 +34,7 @@ from firmware.reports import figures as fig
 from firmware.reports.board import board_page
 from firmware.reports.journey import journey
 from firmware.reports.page import Report, as_csv, only, page
-from firmware.reports.tally import Limits, Tally, count
+from firmware.reports.tally import Limits, Tally, count, unmet
 from firmware.reports.texts import LANGUAGES
 from firmware.runtime.bus import Bus
 from firmware.runtime.clock import Clock
@@ -143,7 +143,7 @@ class Reports:
 
     def tally(self, day: date) -> Tally:
         """The tally of a local day; kept once the day is over. Raises StoreError."""
-        basis = f"{self._limits()} {self.zone.key} 2"
+        basis = f"{self._limits()} {self.zone.key} 3"
         since, until = self._begin_of(day), self._begin_of(day + timedelta(days=1))
         now = self._clock.wall_ms()
         if until <= now:
@@ -242,7 +242,7 @@ class Reports:
         self._store.db.flush()
         since, until = self._begin_of(day), self._begin_of(day + timedelta(days=1))
         span = self._store.span(since, until)
-        return asterisk.queue_log(self._store.log(since, until), span.legs, self._store.states(since, until))
+        return asterisk.queue_log(self._store.log(since, until), span.legs, self._store.states(since, until), unmet(span.contacts))
 
     def cdr(self, day: date) -> list[str]:
         """The calls of a day as Asterisk's `Master.csv` has them."""

@@ -6,7 +6,9 @@ Theory of operation
 CONNECT hold|channel id|ring; ABANDON and EXIT* position|first position|wait, EXITWITHKEY with the key before them; COMPLETE*
 hold|talk|first position; RINGNOANSWER and RINGCANCELED in ms; BLINDTRANSFER extension|context|hold|talk|first position;
 ATTENDEDTRANSFER method|bridge|hold|talk|first position, and no COMPLETE after either; PAUSE with its reason. Compared with what a real
-app_queue wrote (`tests/vectors/asterisk-acd`). Positions are found again by following each queue from
+app_queue wrote (`tests/vectors/asterisk-acd`). CONNECT stands there only for those who talked: an agent who is gone while his number is
+said is an AGENTDUMP and the caller waits on; a caller who is gone then is an ABANDON.
+Positions are found again by following each queue from
 its log. A caller who finds the queue full never joined as Asterisk sees it: both lines are left out. Agents come and go, pause and
 return with PAUSEALL and UNPAUSEALL of queue NONE.
 `cdr`: a line for each contact in the order of `Master.csv` (`cdr_csv.c`, with uniqueid and userfield): strings quoted, quotation marks
@@ -15,9 +17,9 @@ doubled, duration and billsec plain, an instant that never was is empty. One cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from firmware.reports.tally import Row, Visit
+from firmware.reports.tally import Row, Visit, undone
 
 EXITS = frozenset({"EXITWITHTIMEOUT", "EXITEMPTY", "EXITWITHKEY"})
 DISPOSITIONS = {"busy": "BUSY", "congestion": "FAILED", "line-fault": "FAILED", "media-lost": "FAILED", "no-dial-tone": "FAILED",
@@ -51,9 +53,9 @@ class _Followed:
         return position
 
 
-def queue_log(log: Sequence[Row], legs: Iterable[Row], states: Iterable[Row]) -> list[str]:
-    """Lines of the file, in the order of time."""
-    refused = _refused(log)
+def queue_log(log: Sequence[Row], legs: Iterable[Row], states: Iterable[Row], unmet: Collection[str] = ()) -> list[str]:
+    """Lines of the file, in the order of time. `unmet`: contacts that are over and had no conversation."""
+    refused = _refused(log) | undone(log, unmet)
     channels = {(str(leg["contact"]), str(leg["agent"])): str(leg["id"]) for leg in legs if leg["agent"] and leg["answered_ms"] is not None}
     followed = _Followed()
     found: list[tuple[int, str]] = []
@@ -108,6 +110,8 @@ def _data(row: Row, event: str, followed: _Followed, channels: Mapping[tuple[str
     visit = followed.visits.get(contact)
     wait = (at - visit.entered) // 1000 if visit is not None else 0
     first = followed.first.get(contact, 1)
+    if event == "AGENTDUMP":
+        return ("",)
     if event == "CONNECT":
         followed.leave(contact, queue)
         if visit is not None:

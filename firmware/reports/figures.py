@@ -48,12 +48,16 @@ class QueueFigures(msgspec.Struct, frozen=True):
 
 
 class AgentFigures(msgspec.Struct, frozen=True):
-    """One agent. `handling_s`: conversation and notes; `occupancy`: handling / (handling + ready)."""
+    """One agent. `dropped`: answered and gone before the caller could speak.
+
+    `handling_s`: conversation and notes; `occupancy`: handling / (handling + ready).
+    """
 
     agent: str
     offers: int
     answered: int
     missed: int
+    dropped: int
     talk_s: float
     wrap_s: float
     ready_s: float
@@ -179,7 +183,8 @@ def agents(tally: Tally) -> list[AgentFigures]:
         ready = tally.get(group, "ready_ms") + tally.get(group, "offered_ms")
         answered = tally.get(group, "answered")
         found.append(AgentFigures(
-            name, tally.get(group, "offers"), answered, tally.get(group, "missed"), talk / 1000, wrap / 1000, ready / 1000,
+            name, tally.get(group, "offers"), answered, tally.get(group, "missed"), tally.get(group, "dropped"),
+            talk / 1000, wrap / 1000, ready / 1000,
             tally.get(group, "paused_ms") / 1000, tally.get(group, "pauses"), mean_s(talk + wrap, answered),
             share(talk + wrap, talk + wrap + ready),
             {reason: ms / 1000 for reason, ms in sorted(tally.sums.get(f"pause/{name}", {}).items())},

@@ -148,13 +148,20 @@ def _queues(report: Report, language: str) -> list[str]:
 
 
 def _agents(tally: Tally, language: str) -> list[str]:
-    rows = [
-        [one.agent, str(one.offers), str(one.answered), str(one.missed), span(one.talk_s), span(one.wrap_s), span(one.ready_s),
-         span(one.paused_s), span(one.aht_s), percent(one.occupancy)]
-        for one in fig.agents(tally)
-    ]  # fmt: skip
-    titles = _titles(language, "agent", "offers", "answered", "missed", "talk", "wrap", "ready", "paused", "aht", "occupancy")
-    return table(titles, rows) if rows else []
+    """What became of their telephones' rings, then where the time went: two tables, so that a month of hours fits, too."""
+    found = fig.agents(tally)
+    counts = [[one.agent, str(one.offers), str(one.answered), str(one.missed), str(one.dropped)] for one in found]
+    times = [
+        [one.agent, span(one.talk_s), span(one.wrap_s), span(one.ready_s), span(one.paused_s), span(one.aht_s), percent(one.occupancy)]
+        for one in found
+    ]
+    if not found:
+        return []
+    return [
+        *table(_titles(language, "agent", "offers", "answered", "missed", "gone"), counts),
+        "",
+        *table(_titles(language, "agent", "talk", "wrap", "ready", "paused", "aht", "occupancy"), times),
+    ]
 
 
 def _pauses(tally: Tally, language: str) -> list[str]:

@@ -7,8 +7,9 @@ numbers. Two tallies add by adding every number (`sums`) and by taking the large
 and a month costs thirty additions. Nothing is divided here: `reports/figures.py` makes the metrics that people read.
 
 One caller is one contact, whatever the rings, legs and transfers. A *visit* is a contact's stay in one queue, from ENTERQUEUE of the
-queue log to what ended it; a caller who overflows into another queue makes two visits of one contact. The last outcome counts: an agent
-who hangs up before he is heard gives the caller back to his place, and the visit goes on. A visit that a fault ended (line pulled, media
+queue log to what ended it; a caller who overflows into another queue makes two visits of one contact. An answer counts when both could
+talk: an agent who is gone before (AGENTDUMP) gives the caller back to his place, and the visit goes on; a caller who is gone before gave
+up. `undone` finds the CONNECTs that are taken back so. A visit that a fault ended (line pulled, media
 lost, power cut, a line freed for an emergency call) is `cut`: neither answered nor given up by the caller.
 Times are ms. Groups: "all", "queue/NAME", "hour/HH", "hours/NAME/HH", "agent/N", "pause/N", "line/E", "cause", "first", "rings",
 "missed-ring", "left/NAME".
@@ -16,7 +17,8 @@ Times are ms. Groups: "all", "queue/NAME", "hour/HH", "hours/NAME/HH", "agent/N"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -28,6 +30,8 @@ OUTCOMES = {
     "CONNECT": "answered", "ABANDON": "abandoned", "EXITWITHTIMEOUT": "timed-out", "EXITEMPTY": "no-agent", "EXITFULL": "full",
 }  # fmt: skip
 OUTSIDE_KINDS = ("fxo", "trunk")
+#: What ends the conversation of a CONNECT, or shows that there was one.
+TALKED = frozenset({"COMPLETECALLER", "COMPLETEAGENT", "TRANSFER", "ENTERQUEUE"})
 MISSED = frozenset({"no-answer", "rejected", "timeout", "unreachable"})
 
 
@@ -114,6 +118,27 @@ class Visit(msgspec.Struct):
         return max(0, self.left - self.entered) if self.left >= 0 else 0
 
 
+def undone(log: Iterable[Row], unmet: Collection[str]) -> set[int]:
+    """Answers that came to nothing: seq of their CONNECT. `unmet`: contacts that are over and had no conversation. Lines of one contact
+    are in order."""
+    found: set[int] = set()
+    answers: dict[str, int] = {}
+    for row in log:
+        contact, event = str(row["contact"]), str(row["event"])
+        if event == "CONNECT":
+            answers[contact] = int(row["seq"])
+        elif event in ("AGENTDUMP", "ABANDON") and contact in answers:
+            found.add(answers.pop(contact))
+        elif event in TALKED:
+            answers.pop(contact, None)
+    return found | {seq for contact, seq in answers.items() if contact in unmet}
+
+
+def unmet(contacts: Iterable[Row]) -> set[str]:
+    """Contacts that are over without a conversation."""
+    return {str(row["id"]) for row in contacts if row["ended_ms"] is not None and row["connected_ms"] is None}
+
+
 def visits(log: Iterable[Row], causes: Mapping[str, str], ends: Mapping[str, int]) -> list[Visit]:
     """The visits that a queue log tells of. `causes`, `ends`: of each contact. Lines of one contact are in order."""
     found: list[Visit] = []
@@ -150,14 +175,20 @@ def count(span: Span, hour_of: Callable[[int], int], limits: Limits) -> Tally:
     causes = {name: str(row["cause"]) for name, row in contacts.items()}
     ends = {name: int(row["ended_ms"]) for name, row in contacts.items() if row["ended_ms"] is not None}
     last: dict[str, Visit] = {}
-    for visit in visits(span.log, causes, ends):
+    taken_back = undone(span.log, unmet(span.contacts))
+    kept = [row for row in span.log if row["seq"] not in taken_back]
+    for row in kept:
+        if row["event"] == "AGENTDUMP" and str(row["data"]).partition("|")[0] not in FAULTS:
+            tally.add(f"agent/{row['agent']}", "dropped")
+    for visit in visits(kept, causes, ends):
         _visit(tally, visit, hour_of, limits)
         if visit.outcome == "answered":
             last[visit.contact] = visit
     for contact, visit in last.items():
         _service(tally, visit, contacts[contact], hour_of)
+    talks = Counter((str(row["contact"]), str(row["agent"])) for row in kept if row["event"] == "CONNECT")
     for row in span.legs:
-        _leg(tally, row)
+        _leg(tally, row, talks)
     _states(tally, span)
     return tally
 
@@ -233,12 +264,15 @@ def _service(tally: Tally, visit: Visit, row: Row, hour_of: Callable[[int], int]
         tally.add(f"queue/{visit.queue}", f"rated.{row['rating']}")
 
 
-def _leg(tally: Tally, row: Row) -> None:
+def _leg(tally: Tally, row: Row, talks: Counter[tuple[str, str]]) -> None:
+    """`talks`: conversations that each agent had with each contact, as far as they are not counted yet."""
     agent, cause = str(row["agent"]), str(row["cause"])
     if agent and row["role"] == "agent" and (row["ringing_ms"] is not None or row["answered_ms"] is not None):
         tally.add(f"agent/{agent}", "offers")
         if row["answered_ms"] is not None:
-            tally.add(f"agent/{agent}", "answered")
+            talked = (str(row["contact"]), agent)
+            tally.add(f"agent/{agent}", "answered", int(talks[talked] > 0))
+            talks[talked] -= 1
         elif cause in MISSED:
             tally.add(f"agent/{agent}", "missed")
     if row["kind"] in OUTSIDE_KINDS:

@@ -96,7 +96,7 @@ def live(seed: int, calls: int, days: int, folder: Path, make: MakeOffice) -> di
         return {
             "seed": seed, "days": days, "calls": len(plan.calls), "blocked": sum(note.blocked for note in crowd.notes),
             "talked": sum(note.met >= 0 for note in crowd.notes), "transferred": sum(note.transferred for note in crowd.notes),
-            "gave_up": sum(note.by_self and note.agent_at < 0 for note in crowd.notes),
+            "gave_up": sum(note.by_self and note.met < 0 for note in crowd.notes),
             "codes": crowd.codes, "faults": dict(Counter(fault.kind for fault in plan.faults)),
             "causes": dict(Counter(str(row["cause"]) for row in contacts)),
             "reports": {day: dict(figures) for day, figures in check.expected(crowd).items()}, "differences": found,

@@ -103,12 +103,21 @@ def _judge(crowd: Crowd, note: CallerNote, row: Row, end: int, log: Sequence[Row
             before = log[[*log].index(line) - 1]
             same("event before the second queue", before["event"] in ("EXITWITHTIMEOUT", "EXITEMPTY", "EXITFULL"), True)
     connects = [line for line in log if line["event"] == "CONNECT"]
-    same("connected", bool(connects), note.agent_at >= 0)
+    drops = sum(line["event"] == "AGENTDUMP" and str(line["data"]).partition("|")[0] not in FAULTS for line in log)
+    noted_drops = len(note.dropped)
+    if any(_slack(crowd, at) for at in note.dropped):
+        noted_drops = drops                        # core was away: the telephone may have ended before its answer was heard of
+    same("agents who were gone at once", drops, noted_drops)
+    same("connected", len(connects) > drops, note.agent_at >= 0)
     if connects and note.agent_at >= 0:
         noted = note.agent_at
         note.agent_at = instant("agent answered", connects[-1]["at_ms"], noted)
         same("agent", connects[-1]["agent"], note.agent)
-        wait = note.agent_at - note.entered
+        # A fault that ends both calls while the number is said ends the wait at the answer or with the caller, whichever is heard of first.
+        until = note.agent_at if note.met >= 0 else note.ended
+        if note.met < 0 and note.cause in FAULTS and row["wait_ms"] == note.agent_at - note.entered:
+            until = note.agent_at
+        wait = until - note.entered
         if row["wait_ms"] != wait and abs(row["wait_ms"] - wait) > _slack(crowd, noted) + _slack(crowd, note.call.at, note.ended):
             found.append(f"wait is {row['wait_ms']} ms, was {wait} ms")
     note.met = instant("began to talk", row["connected_ms"], note.met)
@@ -118,7 +127,7 @@ def _judge(crowd: Crowd, note: CallerNote, row: Row, end: int, log: Sequence[Row
         side = "agent" if note.agent_left_first or note.call.agent_ends else "caller"
         same("who left first", row["first_to_leave"], side)
         same("end in the log", [name for name in ("COMPLETEAGENT", "COMPLETECALLER") if name in ends], [f"COMPLETE{side.upper()}"])
-    if note.agent_at < 0 and note.by_self and note.entered >= 0:
+    if note.met < 0 and note.by_self and note.entered >= 0:
         same("cause", row["cause"], "abandoned")
         same("end in the log", "ABANDON" in ends, True)
     if note.cause in FAULTS:
@@ -157,7 +166,7 @@ def expected(crowd: Crowd) -> dict[str, Counter[str]]:
             if at < last:
                 continue
             wait = note.agent_at - entered
-            if note.agent_at >= 0:
+            if note.met >= 0:
                 day[f"{queue}.answered"] += 1
                 day[f"{queue}.answered within"] += wait <= WITHIN_MS
                 day[f"{queue}.wait"] += wait
@@ -173,7 +182,8 @@ def expected(crowd: Crowd) -> dict[str, Counter[str]]:
             continue                     # the power took what nobody had written yet: telephones that rang
         day = days[day_of(ring.rang)]
         day[f"{ring.agent}.rung"] += 1
-        day[f"{ring.agent}.answered"] += ring.picked_up >= 0
+        day[f"{ring.agent}.answered"] += ring.met
+        day[f"{ring.agent}.gone at once"] += ring.picked_up >= 0 and ring.by_self and not ring.met
     return {name: Counter({key: value for key, value in day.items() if value}) for name, day in days.items()}
 
 
@@ -190,6 +200,7 @@ def reported(tally: Any, queues: Sequence[str], agents: Sequence[str]) -> Counte
     for agent in agents:
         found[f"{agent}.rung"] = tally.get(f"agent/{agent}", "offers")
         found[f"{agent}.answered"] = tally.get(f"agent/{agent}", "answered")
+        found[f"{agent}.gone at once"] = tally.get(f"agent/{agent}", "dropped")
     return Counter({key: value for key, value in found.items() if value})
 
 
@@ -233,6 +244,8 @@ def exported(day: str, noted: Mapping[str, int], lines: Sequence[str], calls: Se
         if event == "ENTERQUEUE":
             last[call] = [queue, event]
         elif event in ("CONNECT", "ABANDON") and call in last:
+            if last[call][1] == "CONNECT":
+                found.append(f"queue_log of {day}: {call} has a {event} behind its CONNECT")
             last[call] = [queue, event, data[0] if event == "CONNECT" else data[2]]
         elif event.startswith("EXIT") and call in last:
             last[call] = [queue, event]

@@ -22,7 +22,8 @@ AGENT_OF = {phone: agent for agent, phone in PHONE.items()}
 
 @dataclass
 class CallerNote:
-    """What a caller noticed. -1: never. `entered`: the queue; `end`: how it ended for him; `by_self`: he hung up."""
+    """What a caller noticed. -1: never. `entered`: the queue; `end`: how it ended for him; `by_self`: he hung up;
+    `dropped`: when agents were gone who had picked up, before he could speak."""
 
     call: Call
     line: str = ""
@@ -41,6 +42,7 @@ class CallerNote:
     heard: list[str] = field(default_factory=list)
     blocked: bool = False
     transferred: bool = False
+    dropped: list[int] = field(default_factory=list)
     queues: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -54,6 +56,7 @@ class RingNote:
     picked_up: int = -1
     ended: int = -1
     by_self: bool = False
+    met: bool = False
     cause: str = ""
 
 
@@ -208,6 +211,25 @@ class Crowd:
             caller = self._numbers.get(agent.ring.caller)
             if caller is not None and not caller.by_self:        # he may have left in this very millisecond
                 caller.agent_at, caller.agent = now, agent.number
+                self._at_once(caller, agent)
+
+    def _at_once(self, note: CallerNote, agent: Agent) -> None:
+        """Now and then one of the two is gone while the agent's number is said."""
+        drawn, leg, ring = self.rng.random(), agent.leg, agent.ring
+
+        def agent_goes() -> None:
+            if self._desk.get(leg) is agent and agent.ring is ring and note.met < 0:
+                self._agent_leaves(leg)
+
+        def caller_goes() -> None:
+            mine = next((one for one, of in self._callers.items() if of is note), "")
+            if note.met < 0 and note.agent_at >= 0:
+                self._leaves(mine, note)
+
+        if drawn < 0.015:
+            self.later(self.rng.randint(0, 1500), agent_goes)
+        elif drawn < 0.03:
+            self.later(self.rng.randint(0, 1500), caller_goes)
 
     def hears(self, leg: str, clips: tuple[str, ...], ms: int) -> None:
         note = self._callers.get(leg)
@@ -218,6 +240,8 @@ class Crowd:
 
     def speaks_with(self, leg: str, other: str) -> None:
         note, agent = self._callers.get(leg), self._desk.get(other)
+        if note is not None and agent is not None and agent.ring is not None:
+            agent.ring.met = True
         if note is None:
             if leg == self._back_office and other in self._desk:
                 # The colleague has been told; the agent hangs up, and the caller is with the colleague.
@@ -251,6 +275,7 @@ class Crowd:
             ring, agent.leg = agent.ring, ""
             if ring is not None:
                 ring.ended, ring.cause = now, cause
+                self._dropped(ring)
                 if ring.picked_up < 0 and (cause == "no-answer" or ring.by_self):
                     agent.misses += 1
                     if agent.misses >= 3:
@@ -258,6 +283,18 @@ class Crowd:
                         agent.misses = 0
                         self.pauses.append(PauseNote(agent.number, "auto", now))
                         self._when_idle(agent, lambda: self._dial(agent, "*14", "ready"), 60_000)
+
+    def _dropped(self, ring: RingNote) -> None:
+        """The agent hung up before the caller could speak: he waits on, and may have lost his patience by then."""
+        note = self._numbers.get(ring.caller)
+        if note is None or ring.picked_up < 0 or not ring.by_self or note.met >= 0 or note.ended >= 0:
+            return
+        note.agent_at = -1
+        note.dropped.append(self.now())
+        if note.entered < 0:
+            return
+        leg = next((one for one, of in self._callers.items() if of is note), "")
+        self.later(max(2000, note.entered + note.call.patience_ms - self.now()), lambda: self._impatient(leg, note))
 
     # --- agents -------------------------------------------------------------------------------------------------------
 

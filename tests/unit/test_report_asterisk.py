@@ -6,12 +6,14 @@ calls are lived by the appliance's own call parts; every line they export has to
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from firmware.config.schema.acd import Callback
+from firmware.reports import figures as fig
 from tools.bench_acd_beside import logs
 from tools.bench_acd_beside.rows import _config, _over, _queue, _rung, _up, _wait
 from tools.bench_acd_beside.script import AtOurs, at_ours
@@ -119,6 +121,34 @@ def test_the_records_of_calls_have_its_columns(lived: AtOurs) -> None:
         # Without an answer the instant of it is empty; the recorded calls were all answered by the queue itself.
         filled = shape[:10] + "q" + shape[11:] if shape[10] == "-" else shape
         assert filled in theirs, shape
+
+
+@pytest.mark.parametrize("who", ["agent", "caller"])
+def test_who_is_gone_while_the_number_is_said_was_not_connected(who: str) -> None:
+    """app_queue writes CONNECT when both are joined, AGENTDUMP and ABANDON where one is gone during the words before."""
+    with at_ours(_config({"m": _queue(agent_number=True, wrap_up_s=0)}, {"8001": ["m"]}), {"2001": "8001"}) as scene:
+        caller = scene.call("13000000001", "m")
+        assert scene.until(lambda: bool(_rung(scene)))
+        first = _rung(scene)[-1].leg
+        scene.lift(first)
+        _wait(scene, 300)
+        scene.hang_up(first if who == "agent" else caller)
+        if who == "agent":
+            assert scene.until(lambda: len(_rung(scene)) == 2)
+            scene.lift(_rung(scene)[-1].leg)
+            _wait(scene, 8000)
+            scene.hang_up(caller)
+        _wait(scene, 3000)
+        lines = [line.split("|") for line in scene.log() if "|m|" in line]
+        events = [line[4] for line in lines]
+        (call,) = csv.reader(scene.cdr())
+        (agent,) = fig.agents(scene.office.reports.tally(scene.office.reports.today()))
+        if who == "agent":
+            assert events == ["ENTERQUEUE", "AGENTDUMP", "CONNECT", "COMPLETECALLER"] and lines[1][3:] == ["Agent/8001", "AGENTDUMP", ""]
+            assert call[14] == "ANSWERED" and (agent.offers, agent.answered, agent.dropped) == (2, 1, 1)
+        else:
+            assert events == ["ENTERQUEUE", "ABANDON"] and call[14] == "NO ANSWER"
+            assert (agent.offers, agent.answered, agent.dropped, agent.missed) == (1, 0, 0, 0)
 
 
 def test_whoever_waits_when_the_last_agent_goes_leaves_as_app_queue_writes_it() -> None:

@@ -16,7 +16,7 @@ from firmware.reports.chart import charts
 from firmware.reports.columns import table, width
 from firmware.reports.journey import journey
 from firmware.reports.page import Report, as_csv, only, page
-from firmware.reports.tally import Limits, Span, Tally, count, end_of_ring
+from firmware.reports.tally import Limits, Span, Tally, count, end_of_ring, unmet
 from firmware.reports.texts import CAUSES, DEFINITIONS, LANGUAGES, TEXTS
 
 HOUR = 3_600_000
@@ -116,6 +116,39 @@ def test_the_metrics_are_those_that_are_printed(tally: Tally) -> None:
     assert agent.ready_s == 36 + 4 + 10, "ringing counts as ready"
     assert agent.occupancy == pytest.approx(110 / 160)
     assert [(one.agent, one.offers, one.answered, one.missed) for one in fig.agents(tally)] == [("8001", 1, 1, 0), ("8002", 1, 0, 1)]
+
+
+def test_an_answer_that_came_to_nothing_is_no_answer() -> None:
+    """A: the first agent is gone at once, the second talks. B: the caller is gone while the number is said. C: power cut then.
+    D: media lost then, the agent's telephone first. E goes on, in a conversation. Each line as `call/waiting.py` writes it."""
+    met = {"connected_ms": 20_000, "talk_ms": 5000}
+    contacts = [
+        contact("A", 0, **met), contact("B", 0, cause="abandoned"), contact("C", 0, cause="system"), contact("D", 0, cause="media-lost"),
+        contact("E", 0, ended_ms=None),
+    ]
+    log = [
+        *(line(at, 1000, name, "ENTERQUEUE", name) for at, name in enumerate("ABCDE")),
+        line(10, 4000, "A", "CONNECT", 3000, 2000, agent="8001"), line(11, 5000, "A", "AGENTDUMP", "normal", 1000, agent="8001"),
+        line(12, 9000, "A", "CONNECT", 8000, 2000, agent="8002"), line(13, 14_000, "A", "COMPLETECALLER", 5000, agent="8002"),
+        line(14, 9000, "B", "CONNECT", 8000, 2000, agent="8003"), line(15, 10_000, "B", "ABANDON", 1, 9000),
+        line(16, 9000, "C", "CONNECT", 8000, 2000, agent="8001"),
+        line(17, 9000, "D", "CONNECT", 8000, 2000, agent="8004"), line(18, 9500, "D", "AGENTDUMP", "media-lost", 500, agent="8004"),
+        line(19, 9500, "D", "ABANDON", 1, 8500), line(20, 9000, "E", "CONNECT", 8000, 2000, agent="8005"),
+    ]  # fmt: skip
+    whose = {"A": ("8001", "8002"), "B": ("8003",), "C": ("8001",), "D": ("8004",), "E": ("8005",)}
+    legs = [
+        leg(f"{name}{agent}", name, "201", "agent", 2000, 4000, 5000, agent=agent) for name, agents in whose.items() for agent in agents
+    ]
+    found = count(Span(0, HOUR, contacts, legs, log, []), lambda at: 0, LIMITS)
+    queue = fig.queue(found, "queue/sales", "sales")
+    assert (queue.offered, queue.answered, queue.abandoned, queue.cut) == (5, 2, 1, 2) and queue.asa_s == 8.0 and queue.left_after_s == 9.0
+    people = [(one.agent, one.offers, one.answered, one.dropped) for one in fig.agents(found)]
+    assert people == [("8001", 2, 0, 1), ("8002", 1, 1, 0), ("8003", 1, 0, 0), ("8004", 1, 0, 0), ("8005", 1, 1, 0)]
+    exported = [text.split("|") for text in asterisk.queue_log(log, legs, [], unmet(contacts))]
+    of = {name: [text[4:] for text in exported if text[1] == name][1:] for name in whose}
+    assert of["A"] == [["AGENTDUMP", ""], ["CONNECT", "8", "A8002", "2"], ["COMPLETECALLER", "8", "5", "1"]]
+    assert of["B"] == [["ABANDON", "1", "2", "9"]] and of["C"] == [] and [text[0] for text in of["D"]] == ["AGENTDUMP", "ABANDON"]
+    assert [text[0] for text in of["E"]] == ["CONNECT"]
 
 
 def test_rings_are_counted_by_the_countrys_cadence(tally: Tally) -> None:
