@@ -13,19 +13,21 @@ from firmware.errors import HardwareError
 
 RATE_HZ, BLOCK = 8000, 80
 PERIODS = 12                    # blocks of the card's buffers: how late the world may be
+XRUN = 4                        # snd_pcm_state_t
 PREFILL = 2                     # blocks of silence before anything is played
 
 
 class LoopCard:
-    """See above. `pcms`: capture and playback as pyalsaaudio's PCM, not blocking; tests give their own."""
+    """See above. `capture` and `playback` are as pyalsaaudio's PCM, not blocking: it mends a broken stream at the next access without a word, so
+    the state is asked before. `failure`: what an access raises where the stream breaks meanwhile."""
 
-    def __init__(self, capture: Any, playback: Any, channels: int) -> None:
-        self._capture, self._playback = capture, playback
+    def __init__(self, capture: Any, playback: Any, channels: int, failure: type[Exception] = OSError) -> None:
+        self._capture, self._playback, self._failure = capture, playback, failure
         self._bytes = 2 * BLOCK * channels
         self._waiting = b""
         self.capture_xruns = self.playback_xruns = 0
         self._fill()
-        self.read()                                 # the stream starts with the first read
+        self._capture.read()                        # the stream starts with the first read
 
     def fileno(self) -> int:
         """Readable when a block may be there."""
@@ -33,11 +35,13 @@ class LoopCard:
 
     def read(self) -> bytes | None:
         """A block that media played; None while it is not complete."""
+        broken = self._capture.state() == XRUN
         frames, data = self._capture.read()
-        if frames < 0:
+        if broken or frames < 0:
             self.capture_xruns += 1
             self._waiting = b""
-            self._capture.read()                    # prepared by the library; this starts it
+            if frames < 0:
+                self._capture.read()
             return None
         self._waiting += data
         if len(self._waiting) < self._bytes:
@@ -47,10 +51,17 @@ class LoopCard:
 
     def write(self, block: bytes) -> None:
         """Let media hear a block."""
-        if self._playback.write(block) < 0:
-            self.playback_xruns += 1
-            self._fill()
+        if self._playback.state() == XRUN:
+            self._again()
+        try:
             self._playback.write(block)
+        except self._failure:
+            self._again()
+            self._playback.write(block)
+
+    def _again(self) -> None:
+        self.playback_xruns += 1
+        self._fill()
 
     def _fill(self) -> None:
         self._playback.write(bytes(PREFILL * self._bytes))
@@ -79,4 +90,4 @@ def open_loop_card(device: str, channels: int) -> LoopCard:
         )  # fmt: skip
     except alsaaudio.ALSAAudioError as error:
         raise HardwareError(f"sound device {device} cannot be opened: {error}; load snd-aloop, see pcm.world of the board") from None
-    return LoopCard(capture, playback, channels)
+    return LoopCard(capture, playback, channels, alsaaudio.ALSAAudioError)

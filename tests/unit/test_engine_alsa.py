@@ -16,7 +16,7 @@ import pytest
 
 from firmware.dsp import abi, alsa
 from firmware.errors import HardwareError
-from tests.unit.engine_stage import Samples, Stage, level
+from tests.unit.engine_stage import Samples, Stage, World, level
 
 CHANNELS, SPARE, DELAY = 8, 7, 533  # the file plugin holds a buffer back, the bus must not starve
 CONFIG = """
@@ -38,6 +38,7 @@ class TdmBus(threading.Thread):
         self.ready = threading.Event()
         self.blocks = 0
         self.played: list[Samples] = []
+        self.world: World | None = None
         for name in ("out", "into"):
             os.mkfifo(folder / name)
 
@@ -70,19 +71,22 @@ class TdmBus(threading.Thread):
                 block[:, SPARE] = 0
             os.write(into, block.tobytes())
             self.blocks += 1
+            if self.world is not None:
+                self.world.deliver()
         os.close(out)
         os.close(into)
 
 
 class Rig:
-    def __init__(self, folder: Path, spare: bool = True) -> None:
+    def __init__(self, folder: Path, spare: bool = True, world: World | None = None) -> None:
         (folder / "asound.conf").write_text(CONFIG.format(out=folder / "out", into=folder / "into"))
         os.environ["ALSA_CONFIG_PATH"] = str(folder / "asound.conf")
         self.bus = TdmBus(folder, spare)
         self.bus.start()
         assert self.bus.ready.wait(10)
         alsa.open_card("bus_in", CHANNELS, SPARE if spare else -1, "bus_out", 3)
-        self.stage = Stage(world=False, lines=True, prepare=alsa.bind_card)
+        self.stage = Stage(world=world is not None, stage_world=world, lines=True, prepare=alsa.bind_card)
+        self.bus.world = world
 
     def until(self, true: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + 20
@@ -152,6 +156,33 @@ def test_a_caller_hears_a_line_through_the_device(rig: Rig) -> None:
         played = np.concatenate(rig.bus.played)[-1600:]
     assert level(played[:, 2], 800.0) > -20
     assert not played[:, [0, 3, 4, 5, 6]].any()
+
+
+def test_beside_a_world_the_card_carries_sound_alone(tmp_path: Path) -> None:
+    """Ticks are counted as the world's blocks, drives go to the world, its memory has no sound."""
+    world = World(1, 100)
+    world.u64[15] = 5000                    # the world began long before
+    rig = Rig(tmp_path, world=world)
+    try:
+        rig.until(lambda: alsa.card_figures()["delay"] >= 0, "the first delay")
+        rig.stage.do("tone", 2, abi.pack_tone(1, 0, "a", (1000.0,), -10.0, (), 10))
+        rig.stage.line(0)
+        rig.stage.do("drive", 0, abi.pack_drive(1))
+        rig.until(lambda: len(rig.stage.named("done")) >= 2, "the tone")
+        rig.blocks(60)
+        rig.until(lambda: world.drive[0] == 1, "the line off hook in the world")
+        with rig.bus.lock:
+            played = np.concatenate(rig.bus.played)[-1600:]
+        assert level(played[:, 2], 1000.0) == pytest.approx(-10, abs=0.2)
+        assert not world.playback.any()
+        assert alsa.card_figures()["realigned"] == 1, "once, when the delay was learned"
+        assert world.ticked > 5000
+        world.u64[15] += 50                 # the engine lost half a second
+        rig.until(lambda: world.ticked >= 5050, "the world's count")
+        rig.until(lambda: abs(world.ticked - world.delivered) <= 5, "the same count")
+        assert alsa.card_figures()["seen"] == alsa.card_figures()["delay"], "another count is no other delay"
+    finally:
+        rig.close()
 
 
 def test_the_clocks_run_before_the_engine_and_after_it(rig: Rig) -> None:
