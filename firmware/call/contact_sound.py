@@ -144,6 +144,8 @@ class ContactSound:
         self.introduce(a, b)
         both_sip = all(self.s.legs[one].kind in PACKETS for one in (a, b))
         self.joined_by(a, b)
+        if self.s.speaking is not None and {a, b} == {self.s.speaking.agent, self.s.speaking.caller}:
+            self.s.speaking.together(self.now)
         self.do(do.Bridge(a, b, relay=both_sip and not self.recording_live() and self.s.supervised is None))
         self.tap()
 
@@ -171,6 +173,8 @@ class ContactSound:
         if self.s.bridged:
             a, b = self.s.bridged
             self.s.bridged = []
+            if self.s.speaking is not None:
+                self.s.speaking.apart(self.now)
             self.do(do.Unbridge(a, b))
 
     def tap(self, *, begins: bool = False) -> None:

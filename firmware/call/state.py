@@ -16,6 +16,7 @@ from firmware.call.acd_state import Visit
 from firmware.call.calendar import State
 from firmware.call.model import OUTSIDE, Alert, Cause, Evidence, LegKind, Party, Side
 from firmware.call.quality import Quality
+from firmware.call.speaking_state import Speaking
 from firmware.call.voicemail_state import MailState, NodeState
 
 
@@ -338,6 +339,8 @@ class ContactState(msgspec.Struct, omit_defaults=True):
     """Cause to close with when an announcement ends."""
     told: Told | None = None
     supervised: Supervised | None = None
+    speaking: Speaking | None = None
+    """How agent and caller speak, while that is measured."""
     mail: MailState | None = None
     node: NodeState | None = None
     hours: HoursTaken | None = None

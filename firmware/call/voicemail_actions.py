@@ -136,12 +136,13 @@ class GreetingRemoved(Action, frozen=True):
 
 
 class Voice(msgspec.Struct, frozen=True, tag=True):
-    """Somebody on a leg began to speak, or stopped what began at `start`. Instants are engine ms."""
+    """Somebody on a leg began to speak, or stopped what began at `start`. Instants are engine ms; `level`: dBm0 of what is over."""
 
     leg: str
     at: int
     active: bool
     start: int
+    level: float | None = None
 
 
 class TakeRecorded(msgspec.Struct, frozen=True, tag=True):

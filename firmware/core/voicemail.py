@@ -173,7 +173,7 @@ class VoicemailPart:
         elif kind == "Activity":
             leg = next((leg for leg, port in self._calls.audio.ports.items() if port == event.port), "")
             if leg:
-                self._calls.take(vm.Voice(leg, event.at, event.talking, event.start))
+                self._calls.take(vm.Voice(leg, event.at, event.talking, event.start, None if event.talking else event.level))
         elif kind == "MediaLost":
             self._loaded.clear()
             self._playing.clear()
@@ -368,7 +368,7 @@ class VoicemailPart:
     def _listen(self, contact: str, action: vm.Listen) -> None:
         port = self._calls.audio.ports.get(action.leg, -1)
         if port >= 0:
-            self._media.measure(port, levels=False, activity=action.on)
+            self._media.measure(port, levels=action.on, activity=action.on)      # levels, too: the line doctor may be reading them
 
     # --- every minute -------------------------------------------------------------------------------------------------
 

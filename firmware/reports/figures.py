@@ -82,6 +82,21 @@ class LineFigures(msgspec.Struct, frozen=True):
     worst_grade: float | None
 
 
+class SpeechFigures(msgspec.Struct, frozen=True):
+    """How people spoke in the conversations of one queue, or of one agent, that were measured. Levels in dBm0."""
+
+    name: str
+    measured: int
+    first_s: float | None
+    late: int
+    interruptions: int
+    dead: int
+    dead_longest_s: float
+    share: float | None
+    agent_dbm0: float | None
+    caller_dbm0: float | None
+
+
 class HourFigures(msgspec.Struct, frozen=True):
     """One hour of the day over all queues. `seats`: Erlang C for an hour as busy as these on average; `rostered` with shrinkage."""
 
@@ -203,6 +218,27 @@ def lines(tally: Tally) -> list[LineFigures]:
             name, tally.get(group, "calls"), tally.get(group, "inbound"), tally.get(group, "outbound"), tally.get(group, "talk_ms") / 1000,
             tally.get(group, "faults"), tally.get(group, "failed_seizures"),
             tally.get(group, "grade_sum") / graded / 100 if graded else None, None if worst is None else -worst / 100,
+        ))  # fmt: skip
+    return found
+
+
+def speech(tally: Tally, kind: str) -> list[SpeechFigures]:
+    """All that were measured, by name; `kind`: "queue" or "agent"."""
+    found = []
+    for name in tally.names(f"speech/{kind}"):
+        group = f"speech/{kind}/{name}"
+
+        def of(key: str, group: str = group) -> int:
+            return tally.get(group, key)
+
+        def level(side: str) -> float | None:
+            number = of(f"{side}_levels")
+            return of(f"{side}_level_sum") / number / 10 if number else None
+
+        found.append(SpeechFigures(
+            name, of("measured"), mean_s(of("first_ms"), of("spoke")), of("late"), of("interruptions"), of("dead"),
+            tally.peaks.get(group, {}).get("dead_ms", 0) / 1000, share(of("agent_ms"), of("agent_ms") + of("caller_ms")),
+            level("agent"), level("caller"),
         ))  # fmt: skip
     return found
 

@@ -54,9 +54,14 @@ def span(value: float | None) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"
 
 
+def decibel(value: float | None) -> str:
+    """A level as text, "-" for none."""
+    return "-" if value is None else f"{value:.0f}"
+
+
 def only(tally: Tally, queue: str) -> Tally:
     """The part of a tally that concerns one queue."""
-    keep = {f"queue/{queue}", f"left/{queue}"}
+    keep = {f"queue/{queue}", f"left/{queue}", f"speech/queue/{queue}"}
 
     def ours(group: str) -> bool:
         return group in keep or group.startswith(f"hours/{queue}/")
@@ -93,6 +98,7 @@ def _sections(report: Report, language: str) -> list[tuple[str, list[str]]]:
         ("branch", _branch(report, language) if whole else []),
         ("queues", _queues(report, language)),
         ("agents", (_agents(tally, language) if people else [text("no.people", language)] if whole and not report.people else [])),
+        ("speech", _speech(report, language, people=people)),
         ("pauses", _pauses(tally, language) if people else []),
         ("months" if report.kind == "year" else "days", _days(report, language)),
         ("hours", _hours(report, language)),
@@ -162,6 +168,22 @@ def _agents(tally: Tally, language: str) -> list[str]:
         "",
         *table(_titles(language, "agent", "talk", "wrap", "ready", "paused", "aht", "occupancy"), times),
     ]
+
+
+def _speech(report: Report, language: str, *, people: bool) -> list[str]:
+    """How people spoke, by queue and, where single people may be shown, by agent."""
+    lines: list[str] = []
+    for kind in ("queue", "agent") if people else ("queue",):
+        rows = [
+            [one.name, str(one.measured), span(one.first_s), str(one.late), str(one.interruptions), str(one.dead),
+             span(one.dead_longest_s) if one.dead else "-", percent(one.share), decibel(one.agent_dbm0), decibel(one.caller_dbm0)]
+            for one in fig.speech(report.tally, kind)
+        ]  # fmt: skip
+        titles = _titles(
+            language, kind, "measured", "first", "late", "interruptions", "dead", "dead_longest", "share", "level", "caller_level"
+        )
+        lines += [*([""] if lines and rows else []), *(table(titles, rows) if rows else [])]
+    return lines
 
 
 def _pauses(tally: Tally, language: str) -> list[str]:
@@ -241,7 +263,7 @@ def _causes(tally: Tally, language: str) -> list[str]:
 
 
 def _definitions(report: Report, language: str) -> list[str]:
-    rows = definitions(language, report.values())
+    rows = definitions(language, report.values(), speech=bool(report.tally.names("speech/queue")))
     size = max(width(name) for name, _ in rows)
     lines = []
     for name, meaning in rows:
@@ -288,6 +310,9 @@ def as_csv(report: Report) -> str:
             rows("agent", agent.agent, agent, "agent", "reasons")
             for reason, seconds in agent.reasons.items():
                 writer.writerow(("pause", _safe(agent.agent), _safe(reason), round(seconds, 3)))
+    for kind in ("queue", "agent") if report.people and not report.queue else ("queue",):
+        for spoken in fig.speech(tally, kind):
+            rows(f"speech-{kind}", spoken.name, spoken, "name")
     for day in report.days:
         rows("month" if report.kind == "year" else "day", day.name, day, "name")
     for hour in fig.hours(tally, report.number_of_days, report.plan):
@@ -301,7 +326,7 @@ def as_csv(report: Report) -> str:
         writer.writerow(("left-at-second", second, "number", number))
     for who, evidence, number in fig.first_to_leave(tally):
         writer.writerow(("first-to-leave", _safe(who), _safe(evidence), number))
-    for name, meaning in definitions("en", report.values()):
+    for name, meaning in definitions("en", report.values(), speech=bool(tally.names("speech/queue"))):
         writer.writerow(("definition", name, "text", meaning))
     return "".join(out)
 

@@ -12,7 +12,7 @@ talk: an agent who is gone before (AGENTDUMP) gives the caller back to his place
 up. `undone` finds the CONNECTs that are taken back so. A visit that a fault ended (line pulled, media
 lost, power cut, a line freed for an emergency call) is `cut`: neither answered nor given up by the caller.
 Times are ms. Groups: "all", "queue/NAME", "hour/HH", "hours/NAME/HH", "agent/N", "pause/N", "line/E", "cause", "first", "rings",
-"missed-ring", "left/NAME".
+"missed-ring", "left/NAME", "speech/queue/NAME", "speech/agent/N".
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ FAULTS = frozenset({"media-lost", "rtp-lost", "line-fault", "preempted", "system
 OUTCOMES = {
     "CONNECT": "answered", "ABANDON": "abandoned", "EXITWITHTIMEOUT": "timed-out", "EXITEMPTY": "no-agent", "EXITFULL": "full",
 }  # fmt: skip
+LATE_MS = 2000                  # a first word after that is late: the greeting should begin at once (ANS-05, Part C)
 OUTSIDE_KINDS = ("fxo", "trunk")
 #: What ends the conversation of a CONNECT, or shows that there was one.
 TALKED = frozenset({"COMPLETECALLER", "COMPLETEAGENT", "TRANSFER", "ENTERQUEUE"})
@@ -91,7 +92,7 @@ class Tally(msgspec.Struct):
 
 class Span(msgspec.Struct, frozen=True):
     """Records of a span [since, until) of Unix ms. `log` and `legs` belong to `contacts`; `states` are those of agents, one before
-    `since` for each agent included, in order."""
+    `since` for each agent included, in order; `speech`: lines of history with the figures of `call/speaking_state.py`."""
 
     since: int
     until: int
@@ -99,6 +100,7 @@ class Span(msgspec.Struct, frozen=True):
     legs: list[Any]
     log: list[Any]
     states: list[Any]
+    speech: list[Any] = []
 
 
 class Visit(msgspec.Struct):
@@ -189,6 +191,8 @@ def count(span: Span, hour_of: Callable[[int], int], limits: Limits) -> Tally:
     talks = Counter((str(row["contact"]), str(row["agent"])) for row in kept if row["event"] == "CONNECT")
     for row in span.legs:
         _leg(tally, row, talks)
+    for row in span.speech:
+        _speech(tally, msgspec.json.decode(row["data"]))
     _states(tally, span)
     return tally
 
@@ -287,6 +291,23 @@ def _leg(tally: Tally, row: Row, talks: Counter[tuple[str, str]]) -> None:
         tally.add(group, "graded")
         tally.add(group, "grade_sum", round(100 * float(row["mos"])))
         tally.peak(group, "worst_grade", -round(100 * float(row["mos"])))
+
+
+def _speech(tally: Tally, found: Mapping[str, Any]) -> None:
+    """One conversation whose speaking was measured."""
+    for group in (f"speech/queue/{found['queue']}", f"speech/agent/{found['agent']}"):
+        tally.add(group, "measured")
+        for name in ("interruptions", "dead", "agent_ms", "caller_ms"):
+            tally.add(group, name, int(found[name]))
+        if found["first_ms"] >= 0:
+            tally.add(group, "spoke")
+            tally.add(group, "first_ms", int(found["first_ms"]))
+            tally.add(group, "late", int(found["first_ms"] > LATE_MS))
+        for side in ("agent", "caller"):
+            if found[f"{side}_dbm0"] is not None:
+                tally.add(group, f"{side}_levels")
+                tally.add(group, f"{side}_level_sum", round(10 * found[f"{side}_dbm0"]))
+        tally.peak(group, "dead_ms", int(found["dead_ms"]))
 
 
 def _states(tally: Tally, span: Span) -> None:

@@ -19,6 +19,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "section.branch": ("The branch", "分支机构"),
     "section.queues": ("Queues", "队列"),
     "section.agents": ("Agents", "座席"),
+    "section.speech": ("How people spoke (a person reviews it)", "通话表达（须由人工复核）"),
     "section.pauses": ("Pauses by reason", "示忙原因"),
     "section.hours": ("By hour", "按小时"),
     "section.days": ("By day", "按日"),
@@ -62,6 +63,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "col.offers": ("rung", "振铃"),
     "col.missed": ("missed", "未接"),
     "col.gone": ("gone", "秒挂"),
+    "col.measured": ("calls", "通话数"),
+    "col.first": ("word 1", "首句"),
+    "col.late": ("late", "迟开口"),
+    "col.interruptions": ("interr.", "抢话"),
+    "col.dead": ("dead", "冷场"),
+    "col.dead_longest": ("longest", "最长"),
+    "col.share": ("share", "话占比"),
+    "col.level": ("level", "音量"),
+    "col.caller_level": ("caller", "对方"),
     "col.talk": ("talk", "通话"),
     "col.wrap": ("notes", "话后"),
     "col.ready": ("ready", "就绪"),
@@ -209,6 +219,20 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
      "rostered: with {h} % shrinkage.",
      "按该时段平均来电量所需的最少座席：Erlang C，平均处理时长，{t}秒内接听{g}%，占用率不超过{o}%；排班人数另计{h}%损耗。"),
 )  # fmt: skip
+#: Of conversations whose speaking was measured; printed where there are any.
+SPEECH_DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
+    ("word 1", "首句", "Mean time from the moment both hear each other to the agent's first word; late: after more than 2 s.",
+     "从双方接通到座席首句的平均时间；超过2秒为迟开口。"),
+    ("interr.", "抢话",
+     "The agent begins while the caller has spoken for 1 s, both speak for 0.7 s, and the agent goes on for 1 s after "
+     "him. Short words of attention do not count. A loudspeaker telephone may seem to interrupt.",
+     "来电者已连续说话1秒，座席插入并重叠0.7秒以上，且在其停下后继续1秒以上；简短应答不计。免提话机可能误判。"),
+    ("dead", "冷场", "Nobody speaks for 15 s while both hear each other; hold and consultation do not count.",
+     "双方接通时15秒无人说话；保持和咨询不计。"),
+    ("share", "话占比", "Agent's share of all speech.", "座席说话时间占双方说话时间的比例。"),
+    ("level", "音量", "Mean level of the agent's speech in dBm0, and of the caller's. Nominal: -20 to -16.",
+     "座席及对方说话的平均音量（dBm0），标称-20至-16。"),
+)  # fmt: skip
 
 
 def text(name: str, language: str, **values: object) -> str:
@@ -221,7 +245,8 @@ def cause(name: str, language: str) -> str:
     return CAUSES[name][LANGUAGES.index(language)] if name in CAUSES else name
 
 
-def definitions(language: str, values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """(name, meaning) of every metric."""
+def definitions(language: str, values: Mapping[str, object], *, speech: bool = False) -> list[tuple[str, str]]:
+    """(name, meaning) of every metric; those of speaking with `speech`."""
     at = LANGUAGES.index(language)
-    return [((one[0], one[1])[at], (one[2], one[3])[at].format(**values)) for one in DEFINITIONS]
+    rows = (*DEFINITIONS, *SPEECH_DEFINITIONS) if speech else DEFINITIONS
+    return [((one[0], one[1])[at], (one[2], one[3])[at].format(**values)) for one in rows]

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.appliance import ROOT, wait_until
-from tests.e2e.branch import HZ, Branch, open_branch
+from tests.e2e.branch import HZ, SITE, Branch, open_branch
+from tests.e2e.evidence import rows
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def branch(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branch]:
-    with open_branch(network, tmp_path_factory.mktemp("reports")) as opened:
+    site = SITE.replace("[queues.sales]", "[queues.sales]\nspeech = true")
+    with open_branch(network, tmp_path_factory.mktemp("reports"), site=site) as opened:
         yield opened
 
 
@@ -59,6 +61,25 @@ def test_a_call_is_in_report_journey_exports_and_board(branch: Branch, tmp_path:
     assert [one[14] for one in calls if one[16] == record["id"]] == ["ANSWERED"]
     assert "日报" in said(branch, "cli", "--language", "zh", "-c", "report day")
     assert said(branch, "report", "month", "--lang", "en").startswith("Monthly report")
+
+
+def test_how_people_spoke_is_measured_on_both_kinds_of_ports(branch: Branch) -> None:
+    """A caller by an analogue line, an agent at a SIP telephone: the simulated people speak by turns, each for seconds."""
+    branch.fresh()
+    branch.box.ctl("agent login", agent="8001", extension="201")
+    branch.answer("201")
+    person, _ = branch.call("1310", HZ["201"], talk=12)
+    branch.done(person)
+    (record,) = branch.records()
+    (event,) = [one for one in rows(branch.box, "contact_events", record["id"]) if one["kind"] == "speech"]
+    found = json.loads(event["data"])
+    assert (found["agent"], found["queue"]) == ("8001", "sales") and found["joined_ms"] > 8000 and found["dead"] == 0
+    for side in ("agent", "caller"):
+        assert 2000 <= found[f"{side}_ms"] <= found["joined_ms"] and -40 < found[f"{side}_dbm0"] < 0, (side, found)
+    assert 0 <= found["first_ms"] < found["joined_ms"]
+    english, chinese = (said(branch, "report", "day", "--lang", language) for language in ("en", "zh"))
+    assert "How people spoke" in english and "dead" in english and "通话表达" in chinese
+    assert "speech" in said(branch, "report", "journey", record["id"], "--lang", "en")
 
 
 def test_what_cannot_be_reported_is_said_in_a_line(branch: Branch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
+import msgspec
 import pytest
 
 from firmware.control.report_commands import Board, BoardAgent, BoardQueue
@@ -17,7 +19,7 @@ from firmware.reports.columns import table, width
 from firmware.reports.journey import journey
 from firmware.reports.page import Report, as_csv, only, page
 from firmware.reports.tally import Limits, Span, Tally, count, end_of_ring, unmet
-from firmware.reports.texts import CAUSES, DEFINITIONS, LANGUAGES, TEXTS
+from firmware.reports.texts import CAUSES, DEFINITIONS, LANGUAGES, SPEECH_DEFINITIONS, TEXTS
 
 HOUR = 3_600_000
 LIMITS = Limits()
@@ -196,6 +198,30 @@ def test_columns_of_chinese_names_stand_under_each_other() -> None:
     lines = table(["队列", "n"], [["销售", "1"], ["service", "22"]])
     assert len({width(text) for text in lines}) == 1
     assert lines[2] == "销售      1"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_how_people_spoke_is_told_by_queue_and_where_people_may_be_shown_by_agent(span: Span, language: str) -> None:
+    at = LANGUAGES.index(language)
+    one = {"agent": "8001", "queue": "sales", "joined_ms": 60_000, "first_ms": 700, "interruptions": 2, "dead": 1, "dead_ms": 16_500,
+           "agent_ms": 10_000, "caller_ms": 30_000, "agent_dbm0": -21.0, "caller_dbm0": -30.0}  # fmt: skip
+    mute = one | {"first_ms": -1, "interruptions": 0, "dead": 0, "dead_ms": 0, "agent_ms": 0, "agent_dbm0": None, "queue": "service"}
+    late = one | {"first_ms": 2300, "interruptions": 0, "dead": 0, "dead_ms": 0, "agent_dbm0": -25.0}
+    span.speech[:] = [{"contact": "A", "data": json.dumps(facts)} for facts in (one, mute, late)]
+    found = count(span, lambda at: 10, LIMITS)
+    (agent,), (sales, service) = fig.speech(found, "agent"), fig.speech(found, "queue")
+    assert (agent.measured, agent.late, agent.interruptions, agent.dead, agent.dead_longest_s) == (3, 1, 2, 1, 16.5)
+    assert agent.first_s == 1.5 and agent.share == 20 / 110 and agent.agent_dbm0 == -23.0 and agent.caller_dbm0 == -30.0
+    assert (sales.measured, service.first_s, service.agent_dbm0) == (2, None, None)
+    lines = page(report(found), language)
+    section = lines[lines.index(TEXTS["section.speech"][at]) :]
+    assert section[3].split() == ["sales", "2", "1.5s", "1", "2", "1", "16.5s", "25.0%", "-23", "-30"] and section[8].startswith("8001")
+    assert max(width(text) for text in lines) <= 78 and all(one[at] in "\n".join(lines) for one in SPEECH_DEFINITIONS)
+    hidden = page(report(found, people=False), language)
+    assert TEXTS["section.speech"][at] in hidden and not any(text.startswith("8001") for text in hidden)
+    assert "speech-agent" in as_csv(report(found)) and "speech-agent" not in as_csv(report(found, people=False))
+    assert fig.speech(only(found, "service"), "queue") == [service] and not fig.speech(only(found, "service"), "agent")
+    assert TEXTS["section.speech"][at] not in page(report(count(msgspec.structs.replace(span, speech=[]), lambda at: 10, LIMITS)), language)
 
 
 def test_figures_of_people_can_be_left_out(tally: Tally) -> None:

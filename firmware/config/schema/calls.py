@@ -53,6 +53,13 @@ class Queue(Entry, frozen=True):
     agent_hears_wait: Annotated[
         bool, about("While the number is said, the agent hears how long the caller waited (below a minute: the number, too)")
     ] = True
+    speech: Annotated[
+        bool,
+        about(
+            "Measure how agents and callers speak (first word, interruptions, dead air, talk share, level; no sound is kept), for a person "
+            "to review; never where the country's profile or `reports.people` says no"
+        ),
+    ] = False
     rating: Annotated[bool, about("Offer the rating menu when the agent hangs up first or releases the caller")] = True
     rating_questions: Annotated[
         list[Literal["three", "ten", "solved"]], about("Questions of the rating menu, in order: three levels, 1 to 10, solved or not",
