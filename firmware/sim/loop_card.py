@@ -18,8 +18,8 @@ PREFILL = 2                     # blocks of silence before anything is played
 
 
 class LoopCard:
-    """See above. `capture` and `playback` are as pyalsaaudio's PCM, not blocking: it mends a broken stream at the next access without a word, so
-    the state is asked before. `failure`: what an access raises where the stream breaks meanwhile."""
+    """See above. `capture` and `playback` are as pyalsaaudio's PCM, not blocking: it mends a broken stream at the next access without a
+    word, so the state is asked before. `failure`: what an access raises where the stream breaks meanwhile."""
 
     def __init__(self, capture: Any, playback: Any, channels: int, failure: type[Exception] = OSError) -> None:
         self._capture, self._playback, self._failure = capture, playback, failure
