@@ -45,6 +45,7 @@ T = TypeVar("T")
 #: Countries whose law lets figures of single people be kept only with the works council's consent (BetrVG 87; Code du travail L1222-4).
 ASK_FIRST = frozenset({"DE", "FR"})
 NIGHT = timedelta(minutes=20)
+LATEST_MS = 2 * 86_400_000
 WATCHED_MS = 300_000
 BEAT_MS = 1000
 #: Runs work that may block beside the loop; its result is not needed.
@@ -143,7 +144,7 @@ class Reports:
 
     def tally(self, day: date) -> Tally:
         """The tally of a local day; kept once the day is over. Raises StoreError."""
-        basis = f"{self._limits()} {self.zone.key} 3"
+        basis = f"{self._limits()} {self.zone.key} 4"
         since, until = self._begin_of(day), self._begin_of(day + timedelta(days=1))
         now = self._clock.wall_ms()
         if until <= now:
@@ -152,7 +153,9 @@ class Reports:
                 return kept
         self._store.db.flush()
         found = count(self._store.span(since, min(until, now)), lambda at: self._local(at).hour, self._limits())
-        if until <= now and not self._store.open_contacts(since, until):
+        # A callback that somebody asked for in the evening may be made a day later; a day later the tally is final whatever came of it.
+        waiting = any(one.asked > one.reached + one.lost + one.cancelled for one in fig.callbacks(found)) and now - until < LATEST_MS
+        if until <= now and not waiting and not self._store.open_contacts(since, until):
             self._store.keep(day.isoformat(), basis, found)
         return found
 

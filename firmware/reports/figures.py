@@ -42,9 +42,6 @@ class QueueFigures(msgspec.Struct, frozen=True):
     left_after_s: float | None
     talk_s: float | None
     aht_s: float | None
-    satisfied: int
-    fair: int
-    unsatisfied: int
 
 
 class AgentFigures(msgspec.Struct, frozen=True):
@@ -95,6 +92,31 @@ class SpeechFigures(msgspec.Struct, frozen=True):
     share: float | None
     agent_dbm0: float | None
     caller_dbm0: float | None
+
+
+class RatingFigures(msgspec.Struct, frozen=True):
+    """What callers keyed after calls of one queue, or of one agent. `score`: mean of 1 to 10 over `scores` answers."""
+
+    name: str
+    satisfied: int
+    fair: int
+    unsatisfied: int
+    score: float | None
+    scores: int
+    solved: int
+    unsolved: int
+
+
+class CallbackFigures(msgspec.Struct, frozen=True):
+    """Callbacks that callers of one queue asked for. `kept`, `late`: called by the promised time, or not."""
+
+    name: str
+    asked: int
+    reached: int
+    lost: int
+    cancelled: int
+    kept: int
+    late: int
 
 
 class HourFigures(msgspec.Struct, frozen=True):
@@ -169,7 +191,6 @@ def queue(tally: Tally, group: str, name: str) -> QueueFigures:
         share(of("abandoned"), offered), mean_s(of("wait_answered_ms"), answered), tally.peaks.get(group, {}).get("wait_ms", 0) / 1000,
         mean_s(of("wait_abandoned_ms"), of("abandoned")), mean_s(of("talk_ms"), answered),
         mean_s(of("talk_ms") + of("wrap_ms"), answered),
-        of("rated.1"), of("rated.2"), of("rated.3"),
     )  # fmt: skip
 
 
@@ -220,6 +241,29 @@ def lines(tally: Tally) -> list[LineFigures]:
             tally.get(group, "grade_sum") / graded / 100 if graded else None, None if worst is None else -worst / 100,
         ))  # fmt: skip
     return found
+
+
+def ratings(tally: Tally, kind: str) -> list[RatingFigures]:
+    """All that were rated, by name; `kind`: "queue" or "agent"."""
+    found = []
+    for name in tally.names(f"rated/{kind}"):
+        group = f"rated/{kind}/{name}"
+        scores = {grade: tally.get(group, f"ten.{grade}") for grade in range(1, 11)}
+        number = sum(scores.values())
+        found.append(RatingFigures(
+            name, tally.get(group, "three.1"), tally.get(group, "three.2"), tally.get(group, "three.3"),
+            sum(grade * n for grade, n in scores.items()) / number if number else None, number,
+            tally.get(group, "solved.1"), tally.get(group, "solved.2"),
+        ))  # fmt: skip
+    return found
+
+
+def callbacks(tally: Tally) -> list[CallbackFigures]:
+    """All queues whose callers asked to be called back."""
+    return [
+        CallbackFigures(name, *(tally.get(f"callbacks/{name}", key) for key in ("asked", "reached", "lost", "cancelled", "kept", "broken")))
+        for name in tally.names("callbacks")
+    ]
 
 
 def speech(tally: Tally, kind: str) -> list[SpeechFigures]:

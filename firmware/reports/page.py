@@ -61,7 +61,7 @@ def decibel(value: float | None) -> str:
 
 def only(tally: Tally, queue: str) -> Tally:
     """The part of a tally that concerns one queue."""
-    keep = {f"queue/{queue}", f"left/{queue}", f"speech/queue/{queue}"}
+    keep = {f"{kind}/{queue}" for kind in ("queue", "left", "speech/queue", "rated/queue", "callbacks")}
 
     def ours(group: str) -> bool:
         return group in keep or group.startswith(f"hours/{queue}/")
@@ -98,6 +98,8 @@ def _sections(report: Report, language: str) -> list[tuple[str, list[str]]]:
         ("branch", _branch(report, language) if whole else []),
         ("queues", _queues(report, language)),
         ("agents", (_agents(tally, language) if people else [text("no.people", language)] if whole and not report.people else [])),
+        ("ratings", _ratings(tally, language, people=people)),
+        ("callbacks", _callbacks(tally, language)),
         ("speech", _speech(report, language, people=people)),
         ("pauses", _pauses(tally, language) if people else []),
         ("months" if report.kind == "year" else "days", _days(report, language)),
@@ -138,7 +140,7 @@ def _queues(report: Report, language: str) -> list[str]:
         named.append((text("total", language), fig.total(report.tally)))
     counts = [
         [name, str(one.offered), str(one.answered), str(one.abandoned), str(one.short),
-         str(one.timed_out + one.no_agent + one.full + one.by_key), str(one.cut)]
+         str(one.timed_out + one.no_agent + one.full + one.by_key), str(one.cut), str(one.pickups)]
         for name, one in named
     ]  # fmt: skip
     times = [
@@ -147,7 +149,7 @@ def _queues(report: Report, language: str) -> list[str]:
         for name, one in named
     ]  # fmt: skip
     return [
-        *table(_titles(language, "queue", "offered", "answered", "abandoned", "short", "overflow", "cut"), counts),
+        *table(_titles(language, "queue", "offered", "answered", "abandoned", "short", "overflow", "cut", "pickups"), counts),
         "",
         *table(_titles(language, "queue", "sl", "sl_answered", "sl_inside", "rate", "asa", "longest", "aht"), times),
     ]
@@ -168,6 +170,27 @@ def _agents(tally: Tally, language: str) -> list[str]:
         "",
         *table(_titles(language, "agent", "talk", "wrap", "ready", "paused", "aht", "occupancy"), times),
     ]
+
+
+def _ratings(tally: Tally, language: str, *, people: bool) -> list[str]:
+    lines: list[str] = []
+    for kind in ("queue", "agent") if people else ("queue",):
+        rows = [
+            [one.name, str(one.satisfied), str(one.fair), str(one.unsatisfied),
+             "-" if one.score is None else f"{one.score:.1f} ({one.scores})", str(one.solved), str(one.unsolved)]
+            for one in fig.ratings(tally, kind)
+        ]  # fmt: skip
+        titles = _titles(language, kind, "satisfied", "fair", "unsatisfied", "score", "solved", "unsolved")
+        lines += [*([""] if lines and rows else []), *(table(titles, rows) if rows else [])]
+    return lines
+
+
+def _callbacks(tally: Tally, language: str) -> list[str]:
+    rows = [
+        [one.name, str(one.asked), str(one.reached), str(one.lost), str(one.cancelled), str(one.kept), str(one.late)]
+        for one in fig.callbacks(tally)
+    ]
+    return table(_titles(language, "queue", "asked", "reached", "lost", "cancelled", "kept", "broken"), rows) if rows else []
 
 
 def _speech(report: Report, language: str, *, people: bool) -> list[str]:
@@ -263,13 +286,19 @@ def _causes(tally: Tally, language: str) -> list[str]:
 
 
 def _definitions(report: Report, language: str) -> list[str]:
-    rows = definitions(language, report.values(), speech=bool(report.tally.names("speech/queue")))
+    rows = definitions(language, report.values(), _parts(report.tally))
     size = max(width(name) for name, _ in rows)
     lines = []
     for name, meaning in rows:
         for at, row in enumerate(fold(meaning, COLUMNS - size - 2)):
             lines.append(f"{pad(name if at == 0 else '', size)}  {row}".rstrip())
     return lines
+
+
+def _parts(tally: Tally) -> list[str]:
+    """Parts of `texts.MORE_DEFINITIONS` that this report has."""
+    kinds = {"ratings": "rated/queue", "callbacks": "callbacks", "speech": "speech/queue"}
+    return [name for name, kind in kinds.items() if tally.names(kind)]
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------
@@ -311,8 +340,12 @@ def as_csv(report: Report) -> str:
             for reason, seconds in agent.reasons.items():
                 writer.writerow(("pause", _safe(agent.agent), _safe(reason), round(seconds, 3)))
     for kind in ("queue", "agent") if report.people and not report.queue else ("queue",):
+        for rated in fig.ratings(tally, kind):
+            rows(f"rating-{kind}", rated.name, rated, "name")
         for spoken in fig.speech(tally, kind):
             rows(f"speech-{kind}", spoken.name, spoken, "name")
+    for back in fig.callbacks(tally):
+        rows("callbacks", back.name, back, "name")
     for day in report.days:
         rows("month" if report.kind == "year" else "day", day.name, day, "name")
     for hour in fig.hours(tally, report.number_of_days, report.plan):
@@ -326,7 +359,7 @@ def as_csv(report: Report) -> str:
         writer.writerow(("left-at-second", second, "number", number))
     for who, evidence, number in fig.first_to_leave(tally):
         writer.writerow(("first-to-leave", _safe(who), _safe(evidence), number))
-    for name, meaning in definitions("en", report.values(), speech=bool(tally.names("speech/queue"))):
+    for name, meaning in definitions("en", report.values(), _parts(tally)):
         writer.writerow(("definition", name, "text", meaning))
     return "".join(out)
 

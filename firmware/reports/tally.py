@@ -12,7 +12,8 @@ talk: an agent who is gone before (AGENTDUMP) gives the caller back to his place
 up. `undone` finds the CONNECTs that are taken back so. A visit that a fault ended (line pulled, media
 lost, power cut, a line freed for an emergency call) is `cut`: neither answered nor given up by the caller.
 Times are ms. Groups: "all", "queue/NAME", "hour/HH", "hours/NAME/HH", "agent/N", "pause/N", "line/E", "cause", "first", "rings",
-"missed-ring", "left/NAME", "speech/queue/NAME", "speech/agent/N".
+"missed-ring", "left/NAME", "speech/queue/NAME", "speech/agent/N",
+"rated/queue/NAME", "rated/agent/N", "callbacks/NAME".
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Tally(msgspec.Struct):
 
 class Span(msgspec.Struct, frozen=True):
     """Records of a span [since, until) of Unix ms. `log` and `legs` belong to `contacts`; `states` are those of agents, one before
-    `since` for each agent included, in order; `speech`: lines of history with the figures of `call/speaking_state.py`."""
+    `since` for each agent included, in order; `told`: lines of history
+    that are counted: how people spoke (`call/speaking_state.py`), ratings, callbacks."""
 
     since: int
     until: int
@@ -100,7 +102,7 @@ class Span(msgspec.Struct, frozen=True):
     legs: list[Any]
     log: list[Any]
     states: list[Any]
-    speech: list[Any] = []
+    told: list[Any] = []
 
 
 class Visit(msgspec.Struct):
@@ -191,8 +193,17 @@ def count(span: Span, hour_of: Callable[[int], int], limits: Limits) -> Tally:
     talks = Counter((str(row["contact"]), str(row["agent"])) for row in kept if row["event"] == "CONNECT")
     for row in span.legs:
         _leg(tally, row, talks)
-    for row in span.speech:
-        _speech(tally, msgspec.json.decode(row["data"]))
+    asked: set[str] = set()
+    for row in span.told:
+        found = msgspec.json.decode(row["data"])
+        queue = str(contacts[str(row["contact"])]["queue"]) if str(row["contact"]) in contacts else ""
+        if row["kind"] == "speech":
+            _speech(tally, found)
+        elif row["kind"] == "rating":
+            for group in (f"rated/queue/{queue}", f"rated/agent/{found['agent']}"):
+                tally.add(group, f"{found['question']}.{found['rating']}")
+        else:
+            _callback(tally, f"callbacks/{queue}", str(row["kind"]), found, asked)
     _states(tally, span)
     return tally
 
@@ -229,8 +240,6 @@ def _contact(tally: Tally, row: Row, hour_of: Callable[[int], int], limits: Limi
             tally.add("all", "seat_in_time", int(int(row["seat_alert_ms"]) <= end_of_ring(limits.rings, limits)))
         who = str(row["first_to_leave"]) or "unknown"
         tally.add("first", f"{who}|{agents_proof if who == 'agent' and agents_proof else row['evidence']}")
-    if int(row["rating"]):
-        tally.add("all", f"rated.{row['rating']}")
 
 
 def end_of_ring(number: int, limits: Limits) -> int:
@@ -264,8 +273,6 @@ def _visit(tally: Tally, visit: Visit, hour_of: Callable[[int], int], limits: Li
 def _service(tally: Tally, visit: Visit, row: Row, hour_of: Callable[[int], int]) -> None:
     for group in (f"queue/{visit.queue}", f"hours/{visit.queue}/{hour_of(visit.entered):02}"):
         tally.add(group, "talk_ms", int(row["talk_ms"]))
-    if int(row["rating"]):
-        tally.add(f"queue/{visit.queue}", f"rated.{row['rating']}")
 
 
 def _leg(tally: Tally, row: Row, talks: Counter[tuple[str, str]]) -> None:
@@ -308,6 +315,18 @@ def _speech(tally: Tally, found: Mapping[str, Any]) -> None:
                 tally.add(group, f"{side}_levels")
                 tally.add(group, f"{side}_level_sum", round(10 * found[f"{side}_dbm0"]))
         tally.peak(group, "dead_ms", int(found["dead_ms"]))
+
+
+def _callback(tally: Tally, group: str, kind: str, found: Mapping[str, Any], asked: set[str]) -> None:
+    """A callback that was asked for, once however often the caller asks, or that is over."""
+    request = str(found["request"])
+    if kind == "callback":
+        tally.add(group, "asked", int(request not in asked))
+        asked.add(request)
+        return
+    tally.add(group, found["why"] if found["why"] in ("reached", "cancelled") else "lost")
+    if found["promise"]:
+        tally.add(group, str(found["promise"]))
 
 
 def _states(tally: Tally, span: Span) -> None:

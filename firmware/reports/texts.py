@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 LANGUAGES = ("en", "zh")
 #: id -> (English, Chinese)
@@ -19,6 +19,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "section.branch": ("The branch", "分支机构"),
     "section.queues": ("Queues", "队列"),
     "section.agents": ("Agents", "座席"),
+    "section.ratings": ("Ratings by callers", "来电者评价"),
+    "section.callbacks": ("Callbacks", "回电"),
     "section.speech": ("How people spoke (a person reviews it)", "通话表达（须由人工复核）"),
     "section.pauses": ("Pauses by reason", "示忙原因"),
     "section.hours": ("By hour", "按小时"),
@@ -52,6 +54,19 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "col.short": ("short", "短弃"),
     "col.overflow": ("overflow", "溢出"),
     "col.cut": ("cut", "中断"),
+    "col.pickups": ("colleague", "代接"),
+    "col.satisfied": ("satisfied", "满意"),
+    "col.fair": ("fair", "一般"),
+    "col.unsatisfied": ("not", "不满意"),
+    "col.score": ("of ten", "十分制"),
+    "col.solved": ("solved", "已解决"),
+    "col.unsolved": ("unsolved", "未解决"),
+    "col.asked": ("asked", "登记"),
+    "col.reached": ("reached", "已接通"),
+    "col.lost": ("lost", "未接通"),
+    "col.cancelled": ("cancelled", "取消"),
+    "col.kept": ("in time", "守时"),
+    "col.broken": ("late", "逾时"),
     "col.sl": ("SL", "服务水平"),
     "col.sl_answered": ("SL-A", "水平甲"),
     "col.sl_inside": ("SL-I", "水平乙"),
@@ -189,6 +204,7 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
      "其中等待不足{s}秒即挂机的；单独列出，不计入服务水平。"),
     ("overflow", "溢出", "Left the queue for its destination: waited too long, nobody logged in, queue full, or by a key.",
      "离开队列转往设定去向：等待超时、无人签入、队列已满或按键。"),
+    ("colleague", "代接", "Of the answered: a colleague took the call from another telephone.", "接听中由同事从其他话机代接的。"),
     ("cut", "中断", "A fault ended the waiting: line, media, power, or a line freed for an emergency call.",
      "等待因故障结束：线路、媒体、断电，或为紧急呼叫让线。"),
     ("SL", "服务水平", "Service level: answered within {t} s / (offered - short). Aim: {g} %.", "{t}秒内接听 ÷（呼入－短弃）。目标{g}%。"),
@@ -219,18 +235,25 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
      "rostered: with {h} % shrinkage.",
      "按该时段平均来电量所需的最少座席：Erlang C，平均处理时长，{t}秒内接听{g}%，占用率不超过{o}%；排班人数另计{h}%损耗。"),
 )  # fmt: skip
-#: Of conversations whose speaking was measured; printed where there are any.
-SPEECH_DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
-    ("word 1", "首句", "Mean time from the moment both hear each other to the agent's first word; late: after more than 2 s.",
+#: Parts that are printed where there is anything to tell: name of the part first.
+MORE_DEFINITIONS: tuple[tuple[str, str, str, str, str], ...] = (
+    ("ratings", "ratings", "评价",
+     "Answers to the questions after the call, as many as callers gave; of ten: mean (answers), 10 is best.",
+     "来电者在通话后按键的评价；十分制为平均分（评价数），10分最高。"),
+    ("callbacks", "callbacks", "回电",
+     "Callers of the queue who asked to be called back; reached: somebody spoke with them; lost: the last try failed, the "
+     "time was over, or somebody else answered; in time, late: called by the time that was promised, or not.",
+     "在队列中登记回电的来电者；已接通：已与其通话；未接通：多次未果、过期或接听者非本人；守时、逾时：是否在承诺时间前回电。"),
+    ("speech", "word 1", "首句", "Mean time from the moment both hear each other to the agent's first word; late: after more than 2 s.",
      "从双方接通到座席首句的平均时间；超过2秒为迟开口。"),
-    ("interr.", "抢话",
+    ("speech", "interr.", "抢话",
      "The agent begins while the caller has spoken for 1 s, both speak for 0.7 s, and the agent goes on for 1 s after "
      "him. Short words of attention do not count. A loudspeaker telephone may seem to interrupt.",
      "来电者已连续说话1秒，座席插入并重叠0.7秒以上，且在其停下后继续1秒以上；简短应答不计。免提话机可能误判。"),
-    ("dead", "冷场", "Nobody speaks for 15 s while both hear each other; hold and consultation do not count.",
+    ("speech", "dead", "冷场", "Nobody speaks for 15 s while both hear each other; hold and consultation do not count.",
      "双方接通时15秒无人说话；保持和咨询不计。"),
-    ("share", "话占比", "Agent's share of all speech.", "座席说话时间占双方说话时间的比例。"),
-    ("level", "音量", "Mean level of the agent's speech in dBm0, and of the caller's. Nominal: -20 to -16.",
+    ("speech", "share", "话占比", "Agent's share of all speech.", "座席说话时间占双方说话时间的比例。"),
+    ("speech", "level", "音量", "Mean level of the agent's speech in dBm0, and of the caller's. Nominal: -20 to -16.",
      "座席及对方说话的平均音量（dBm0），标称-20至-16。"),
 )  # fmt: skip
 
@@ -245,8 +268,8 @@ def cause(name: str, language: str) -> str:
     return CAUSES[name][LANGUAGES.index(language)] if name in CAUSES else name
 
 
-def definitions(language: str, values: Mapping[str, object], *, speech: bool = False) -> list[tuple[str, str]]:
-    """(name, meaning) of every metric; those of speaking with `speech`."""
+def definitions(language: str, values: Mapping[str, object], parts: Collection[str] = ()) -> list[tuple[str, str]]:
+    """(name, meaning) of every metric, with those `parts` of MORE_DEFINITIONS."""
     at = LANGUAGES.index(language)
-    rows = (*DEFINITIONS, *SPEECH_DEFINITIONS) if speech else DEFINITIONS
+    rows = (*DEFINITIONS, *(one[1:] for one in MORE_DEFINITIONS if one[0] in parts))
     return [((one[0], one[1])[at], (one[2], one[3])[at].format(**values)) for one in rows]

@@ -160,6 +160,8 @@ def expected(crowd: Crowd) -> dict[str, Counter[str]]:
         day["picked up"] += note.picked_up >= 0
         day["gave up ringing"] += note.picked_up < 0 and note.by_self
         day["talked"] += note.met >= 0
+        if note.rated and note.queues:
+            day[f"{note.queues[-1][0]}.rated {note.rated}"] += 1
         last = len(note.queues) - 1
         for at, (queue, entered) in enumerate(note.queues):
             day[f"{queue}.offered"] += 1
@@ -197,6 +199,8 @@ def reported(tally: Any, queues: Sequence[str], agents: Sequence[str]) -> Counte
     for queue in queues:
         for name, key in names.items():
             found[f"{queue}.{name}"] = tally.get(f"queue/{queue}", key)
+        for grade in (1, 2, 3):
+            found[f"{queue}.rated {grade}"] = tally.get(f"rated/queue/{queue}", f"three.{grade}")
     for agent in agents:
         found[f"{agent}.rung"] = tally.get(f"agent/{agent}", "offers")
         found[f"{agent}.answered"] = tally.get(f"agent/{agent}", "answered")

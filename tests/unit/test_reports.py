@@ -19,7 +19,7 @@ from firmware.reports.columns import table, width
 from firmware.reports.journey import journey
 from firmware.reports.page import Report, as_csv, only, page
 from firmware.reports.tally import Limits, Span, Tally, count, end_of_ring, unmet
-from firmware.reports.texts import CAUSES, DEFINITIONS, LANGUAGES, SPEECH_DEFINITIONS, TEXTS
+from firmware.reports.texts import CAUSES, DEFINITIONS, LANGUAGES, MORE_DEFINITIONS, TEXTS
 
 HOUR = 3_600_000
 LIMITS = Limits()
@@ -207,7 +207,7 @@ def test_how_people_spoke_is_told_by_queue_and_where_people_may_be_shown_by_agen
            "agent_ms": 10_000, "caller_ms": 30_000, "agent_dbm0": -21.0, "caller_dbm0": -30.0}  # fmt: skip
     mute = one | {"first_ms": -1, "interruptions": 0, "dead": 0, "dead_ms": 0, "agent_ms": 0, "agent_dbm0": None, "queue": "service"}
     late = one | {"first_ms": 2300, "interruptions": 0, "dead": 0, "dead_ms": 0, "agent_dbm0": -25.0}
-    span.speech[:] = [{"contact": "A", "data": json.dumps(facts)} for facts in (one, mute, late)]
+    span.told[:] = [{"contact": "A", "kind": "speech", "data": json.dumps(facts)} for facts in (one, mute, late)]
     found = count(span, lambda at: 10, LIMITS)
     (agent,), (sales, service) = fig.speech(found, "agent"), fig.speech(found, "queue")
     assert (agent.measured, agent.late, agent.interruptions, agent.dead, agent.dead_longest_s) == (3, 1, 2, 1, 16.5)
@@ -216,12 +216,44 @@ def test_how_people_spoke_is_told_by_queue_and_where_people_may_be_shown_by_agen
     lines = page(report(found), language)
     section = lines[lines.index(TEXTS["section.speech"][at]) :]
     assert section[3].split() == ["sales", "2", "1.5s", "1", "2", "1", "16.5s", "25.0%", "-23", "-30"] and section[8].startswith("8001")
-    assert max(width(text) for text in lines) <= 78 and all(one[at] in "\n".join(lines) for one in SPEECH_DEFINITIONS)
+    assert max(width(text) for text in lines) <= 78
+    assert all(one[1 + at] in "\n".join(lines) for one in MORE_DEFINITIONS if one[0] == "speech")
     hidden = page(report(found, people=False), language)
     assert TEXTS["section.speech"][at] in hidden and not any(text.startswith("8001") for text in hidden)
     assert "speech-agent" in as_csv(report(found)) and "speech-agent" not in as_csv(report(found, people=False))
     assert fig.speech(only(found, "service"), "queue") == [service] and not fig.speech(only(found, "service"), "agent")
-    assert TEXTS["section.speech"][at] not in page(report(count(msgspec.structs.replace(span, speech=[]), lambda at: 10, LIMITS)), language)
+    assert TEXTS["section.speech"][at] not in page(report(count(msgspec.structs.replace(span, told=[]), lambda at: 10, LIMITS)), language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_ratings_and_callbacks_are_told_question_by_question_and_request_by_request(span: Span, language: str) -> None:
+    def told(contact: str, kind: str, **facts: object) -> dict[str, str]:
+        return {"contact": contact, "kind": kind, "data": json.dumps(facts)}
+
+    span.told[:] = [
+        told("A", "rating", rating=1, agent="8001", question="ten"), told("A", "rating", rating=2, agent="8001", question="solved"),
+        told("B", "rating", rating=1, agent="8002", question="three"), told("C", "rating", rating=10, agent="8001", question="ten"),
+        told("B", "callback", request="cb:1"), told("C", "callback", request="cb:1"), told("D", "callback", request="cb:2"),
+        told("E", "callback", request="cb:3"), told("B", "callback-over", request="cb:1", why="reached", promise="kept", tries=1),
+        told("D", "callback-over", request="cb:2", why="tried", promise="broken", tries=3),
+    ]
+    found = count(span, lambda at: 10, LIMITS)
+    (sales,) = fig.ratings(found, "queue")
+    assert (sales.satisfied, sales.fair, sales.unsatisfied, sales.score, sales.scores) == (1, 0, 0, 5.5, 2)
+    assert (sales.solved, sales.unsolved) == (0, 1)
+    assert [(one.name, one.satisfied, one.score) for one in fig.ratings(found, "agent")] == [("8001", 0, 5.5), ("8002", 1, None)]
+    (back,) = fig.callbacks(found)
+    assert (back.asked, back.reached, back.lost, back.cancelled, back.kept, back.late) == (3, 1, 1, 0, 1, 1)
+    at = LANGUAGES.index(language)
+    lines = page(report(found), language)
+    section = lines[lines.index(TEXTS["section.ratings"][at]) :]
+    assert section[3].split() == ["sales", "1", "0", "0", "5.5", "(2)", "0", "1"] and section[7].startswith("8001")
+    section = lines[lines.index(TEXTS["section.callbacks"][at]) :]
+    assert section[3].split() == ["sales", "3", "1", "1", "0", "1", "1"]
+    hidden = page(report(found, people=False), language)
+    assert TEXTS["section.ratings"][at] in hidden and not any(text.startswith("8001") for text in hidden)
+    assert "rating-agent,8001,score,5.5" in as_csv(report(found)) and "rating-agent" not in as_csv(report(found, people=False))
+    assert max(width(text) for text in lines) <= 78
 
 
 def test_figures_of_people_can_be_left_out(tally: Tally) -> None:
