@@ -5,9 +5,11 @@ Theory of operation. Telcordia GR-30 and TIA-777 (CAS, off hook): each tone with
 under speech of the near side (talk-down), and not in speech (talk-off). ETSI EN 300 659-1 6.1.2 (DT-AS, on hook): 100 +-10 ms down to -40
 dBV. At 8 kHz (16 kHz input is halved first) a 1.7 kHz high-pass takes away where speech is strongest. Frames of 5 ms are correlated with
 both tones, which are 3.1 bins apart. A frame is good when the two tones are half of its power, loud enough and within 8 dB of each other;
-a run of good frames bears one bad one at a time, three in all. When it ends its length is reckoned from the amplitudes, so that frames
-the tone filled in part count in part, the tones must make up most of the run, and both must have turned evenly from frame to frame at a
-frequency within 0.75 %. Only then is it reported: the end is what an acknowledge is timed from (TIA-777: DTMF D or A of 55 to 65 ms within 100 ms).
+a run of good frames bears one bad one at a time, three in all. Soft speech that happens to look so before or after the tone would make
+the run too long: a frame below half of the run's mean amplitude is bad, and one above twice that of a run that fits nothing begins a new
+run. When a run ends its length is reckoned from the amplitudes, so that frames the tone filled in part count in part, the tones must make
+up most of the run, and both must have turned evenly from frame to frame at a frequency within 0.75 %. Only then is it reported: the end
+is what an acknowledge is timed from (TIA-777: DTMF D or A of 55 to 65 ms within 100 ms).
 Invariants: no allocation, no pointers in the structs, result independent of buffer sizes.
 """
 
@@ -37,6 +39,8 @@ cdef float PURE_RUN = 0.7                       # of a run: under speech as loud
 cdef float TWIST = <float>6.3                   # 8 dB
 cdef float FLOOR = <float>(22750.0 * 22750.0 / 2.0 * 5.0e-5)        # of each tone: -43 dBm0
 cdef float EVEN = 0.9
+cdef float RISE = 2.0                           # of a frame's amplitude over the run's mean: the run before was soft speech
+cdef float FALL = 0.5                           # likewise: the tone is over
 cdef double DEVIATION = 0.0075                  # 0.5 % of the tone, the rest for speech beside it
 cdef float FAR[2]                               # tangent of the turn per frame at DEVIATION
 cdef float LEAST_MS = 66.0
@@ -121,6 +125,11 @@ cdef int _frame(CasDet* det, int offset, CasHit* hit) noexcept nogil:
     both = power[0] + power[1]
     good = power[0] > FLOOR and power[1] > FLOOR and power[0] < TWIST * power[1] and power[1] < TWIST * power[0] and both > PURE * energy
     x = sqrtf(both)
+    if good and det.good > 0:
+        if x * det.good > RISE * det.sum and not det.fitting:
+            _clear(det)
+        elif x * det.good < FALL * det.sum:
+            good = False
     if good:
         if det.good == 0:
             det.before = det.size

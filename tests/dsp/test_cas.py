@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from firmware.dsp.cas import CasDetector, CasEvent, CasGenerator
 from tests.conftest import soak
+from tests.dsp.rare import assert_rare
 from tests.dsp.signals import Sound, level, music, noise, pcm, samples, silence, sine, speech
 
 
@@ -59,24 +60,32 @@ def test_one_tone_alone_and_keys_are_none(rng):
     assert heard(alone(rng, sine(941.0, 80.0, -9.0) + sine(1633.0, 80.0, -9.0))) == []
 
 
-def test_talk_down(rng):
-    """Speech of the near side, as loud as each tone after the hybrid, hides few; 10 dB below the tones none."""
-    found = {0.0: 0, -10.0: 0}
-    for gap in found:
-        for _ in range(60):
-            x = speech(rng, 2.0, level_dbm0=-22.0 + gap)[:4800]
-            at = int(rng.integers(800, 3000))
-            x[at:at + 640] += tone(rng, 80.0, -22.0)[:640]
-            found[gap] += len(heard(np.concatenate([x, silence(30)])))
-    assert found[-10.0] >= 59
-    assert found[0.0] >= 45
+def under_speech(rng: np.random.Generator, gap: float) -> bool:
+    """Is an alerting tone heard, once, at a random place of near speech? The gap is the speech's level over each tone's, dB."""
+    x = speech(rng, 2.0, level_dbm0=-22.0 + gap)[:4800]
+    at = int(rng.integers(800, 3000))
+    x[at:at + 640] += tone(rng, 80.0, -22.0)[:640]
+    return len(heard(np.concatenate([x, silence(30)]))) == 1
+
+
+# Of 10 000 draws 10 dB below none was missed (at most 1 in 3300, with 95 % certainty), 8 dB below 2 of 6000; as loud as each tone 950.
+# So many misses are allowed that a correct detector has more of them less than once in 10^6 runs, by the binomial distribution.
+@pytest.mark.parametrize(("gap", "least"), [(-10.0, 117), (0.0, 90)])
+def test_talk_down(rng, gap, least):
+    """Speech of the near side, as loud as each tone after the hybrid, hides one in ten; 10 dB below the tones practically none."""
+    assert sum(under_speech(rng, gap) for _ in range(120)) >= least
+
+
+@pytest.mark.parametrize("number", [593, 712, 818, 956, 1040, 1326, 1363, 1696, 2041, 2456, 2681, 3910, 4095, 4152, 4154, 4484, 4609, 4621])
+def test_soft_speech_beside_the_tone_does_not_lengthen_it(number):
+    """Draws that once hid the tone: syllables 10 dB softer that look like the two tones for some frames, before or after them."""
+    assert under_speech(np.random.default_rng(number), -10.0)
 
 
 def test_talk_off(rng):
-    """Neither speech nor music is taken for an alerting tone."""
-    for _ in range(min(soak(), 60)):
-        assert heard(speech(rng, 30.0)) == []
-        assert heard(music(rng, 30.0)) == []
+    """Speech and music are taken for an alerting tone once in hours: 1 in 750 minutes of this speech, 0 in 350 of this music."""
+    for make in (speech, music):
+        assert_rare(lambda _, make=make: heard(make(rng, 30.0)), min(soak(), 60), 30, 3)
 
 
 @given(st.lists(st.tuples(st.sampled_from([-32768, -1, 0, 1, 32767]), st.integers(1, 300)), max_size=30), st.binary(max_size=4000))
