@@ -192,7 +192,8 @@ class Sets:
         return leg.encode() if leg in self.live else b""
 
     def adopt(self, leg: str, state: bytes, port: int) -> bool:
-        return leg in self.live
+        """Who hung up while core was away is taken over, too, and heard of then: a phone says its BYE again, a line is looked at."""
+        return leg in self.live or self.office.ended_unheard(leg)
 
 
 class Office:
@@ -257,6 +258,10 @@ class Office:
             self._give(event)
         else:
             self._missed.append(event)
+
+    def ended_unheard(self, leg: str) -> bool:
+        """Whether somebody hung up while no core was there to hear it."""
+        return any(isinstance(event, LegEnded) and event.leg == leg for event in self._missed)
 
     def _give(self, event: Any) -> None:
         if isinstance(event, Played | MediaLost):

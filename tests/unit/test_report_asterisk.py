@@ -165,3 +165,26 @@ def test_whoever_waits_when_the_last_agent_goes_leaves_as_app_queue_writes_it() 
 @pytest.mark.parametrize(("line", "shape"), [('"a","",,12,"x ""y"""', "qq-nq"), ("7,x", "n?")])
 def test_columns_are_told_apart(line: str, shape: str) -> None:
     assert logs.csv_shape(line) == shape
+
+
+@pytest.mark.parametrize(("phase", "who"), [("queued", "caller"), ("talking", "caller"), ("talking", "agent")])
+def test_who_hangs_up_while_core_is_away_is_on_record_with_his_own_evidence(phase: str, who: str) -> None:
+    with at_ours(_config({"m": _queue()}, {"8001": ["m"]}), {"2001": "8001"}) as scene:
+        if phase == "queued":
+            scene.pause("2001", True, "2")
+        caller = leg = scene.call("13000000001", "m")
+        _wait(scene, 3000)
+        if phase == "talking":
+            assert scene.until(lambda: bool(_rung(scene)))
+            scene.lift(_rung(scene)[-1].leg)
+            _wait(scene, 3000)
+            leg = caller if who == "caller" else _rung(scene)[-1].leg
+        scene.office.kill_core(2000)
+        _wait(scene, 500)
+        scene.hang_up(leg)
+        _wait(scene, 5000)
+        assert not scene.office.sets.live
+        scene.office.db.flush(10)
+        (row,) = scene.office.db.query("SELECT cause, evidence, first_to_leave FROM contacts WHERE kind = 'inbound'")
+        wanted = ("abandoned" if phase == "queued" else "normal", "busy-tone" if who == "caller" else "bye", who)
+        assert tuple(row) == wanted and scene.log()[-1].split("|")[4] == ("ABANDON" if phase == "queued" else f"COMPLETE{who.upper()}")
