@@ -33,7 +33,7 @@ from firmware.store.files import write_atomic
 WORLD_S = 10.0  # the world starts beside us
 JOIN_S = 2.0
 KEPT = "chips.json"
-TELL_S = 10.0  # between two lines of the log about the sound device
+TELL_S = 60.0  # between two lines of the log about the sound device
 
 log = logging.getLogger("branchpbx.media")
 
@@ -173,7 +173,7 @@ class Chips:
         """A line for what changed since the last one; the figures that come of it by themselves (`seen`) are left out."""
         now = time.monotonic()
         figures = {name: value for name, value in self._seam.figures().items() if name != "seen"} if now >= self._tell_at else self._told
-        if figures != self._told:
+        if figures != self._told and any(value > 0 for value in figures.values()):
             log.info("sound device: %s", ", ".join(f"{name} {value}" for name, value in figures.items()))
             self._told, self._tell_at = figures, now + TELL_S
 

@@ -76,7 +76,6 @@ cdef enum:
     BLOCK_NS = 10000000
     GRACE_NS = 15000000
     SLICE_NS = 100000000
-    PREFILL = 2                 # blocks of silence before playback starts
     MOST_CHANNELS = 32
     COUNT = 32768               # numbers of the marker
     APART = 4                   # blocks that the tick may count less than the world
@@ -87,6 +86,7 @@ cdef struct AlsaCard:
     snd_pcm_t* capture
     snd_pcm_t* playback
     int channels
+    int prefill                 # blocks of silence before playback starts
     int spare                   # channel whose playback the board returns, -1 = none
     int filled                  # frames of the block that is being captured
     int wait                    # blocks until a correction shows
@@ -123,7 +123,7 @@ cdef void _restart_playback(EngineState* e) noexcept nogil:
     cdef int i
     _card.playback_xruns += 1
     snd_pcm_prepare(_card.playback)
-    for i in range(PREFILL):
+    for i in range(_card.prefill):
         snd_pcm_writei(_card.playback, _card.silence, BLOCK)
     if _card.spare < 0 and e != NULL:
         _anew(e)
@@ -204,7 +204,7 @@ cdef void _correct(int64_t surplus) noexcept nogil:
     """Put the delay back: `surplus` frames are too many between playback and capture."""
     cdef snd_pcm_sframes_t there
     _card.corrected += 1
-    _card.wait = <int>(_card.delay // BLOCK) + PREFILL + 2
+    _card.wait = <int>(_card.delay // BLOCK) + _card.prefill + 2
     if surplus < 0:
         _card.fill_out = <int>-surplus
         return
@@ -382,10 +382,11 @@ cdef snd_pcm_t* _open(str name, int stream, int channels, int blocks, int start)
     return pcm
 
 
-def open_card(str device, int channels, int spare=-1, str playback="", int blocks=6):
+def open_card(str device, int channels, int spare=-1, str playback="", int blocks=6, int prefill=2):
     """Open both streams and start them: from now on the chips have clocks. `playback` when it is another device.
 
-    `spare`: the channel that the board returns, -1 = none; `blocks`: periods of 10 ms in each buffer. Raises HardwareError naming what the
+    `spare`: the channel that the board returns, -1 = none; `blocks`: periods of 10 ms in each buffer, `prefill` of them silence ahead of
+    what is played: how late the tick may be, and how late everybody hears. Raises HardwareError naming what the
     device cannot do. One card per process; `close_card` first when it was open.
     """
     cdef int i
@@ -393,17 +394,20 @@ def open_card(str device, int channels, int spare=-1, str playback="", int block
         raise HardwareError("sound device: it is open already")
     if not 1 <= channels <= MOST_CHANNELS or not -1 <= spare < channels:
         raise ValueError(f"{channels} channels with spare channel {spare}: 1 to {MOST_CHANNELS}, and one of them or -1")
+    if not 1 <= prefill < blocks:
+        raise ValueError(f"{prefill} blocks ahead in a buffer of {blocks}: 1 to {blocks - 1}")
     memset(&_card, 0, sizeof(_card))
+    _card.prefill = prefill
     _card.channels = channels
     _card.spare = spare
     _card.delay = _card.seen = -1
     _card.capture = _open(device, SND_PCM_STREAM_CAPTURE, channels, blocks, 1)
     try:
-        _card.playback = _open(playback or device, SND_PCM_STREAM_PLAYBACK, channels, blocks, PREFILL * BLOCK)
+        _card.playback = _open(playback or device, SND_PCM_STREAM_PLAYBACK, channels, blocks, prefill * BLOCK)
         linked = snd_pcm_link(_card.capture, _card.playback) == 0
         _good(snd_pcm_prepare(_card.capture), "capture cannot be prepared")
         _good(snd_pcm_prepare(_card.playback), "playback cannot be prepared")
-        for i in range(PREFILL):
+        for i in range(prefill):
             _good(<int>snd_pcm_writei(_card.playback, _card.silence, BLOCK), "playback takes no silence")
         if linked:
             snd_pcm_unlink(_card.playback)
@@ -437,7 +441,7 @@ def bind_card(engine):
     cdef EngineState* e = <EngineState*>PyCapsule_GetPointer(engine.capsule(), "branchpbx.engine")
     if _card.capture == NULL:
         raise HardwareError("sound device: open it before it is bound")
-    e.depth = PREFILL + 1
+    e.depth = _card.prefill + 1
     e.seam.wait_block = _wait
     e.seam.capture = _capture
     e.seam.playback = _playback

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from firmware.dsp.chip_mail import ChipMail
 
 
+BLOCKS, PREFILL = 12, 4  # of the sound card's buffers: an emulated board knows no real-time priority
+
+
 class WorldSpi:
     """One chain."""
 
@@ -141,7 +144,7 @@ class WorldSeam:
         if self._pcm is not None and not self._open:
             from firmware.dsp.alsa import open_card
 
-            open_card(self._pcm.device, self._pcm.slots, self._pcm.spare)
+            open_card(self._pcm.device, self._pcm.slots, self._pcm.spare, blocks=BLOCKS, prefill=PREFILL)
             self._open = True
         self.clocks.start()
 

@@ -14,7 +14,7 @@ from firmware.errors import HardwareError
 RATE_HZ, BLOCK = 8000, 80
 PERIODS = 12                    # blocks of the card's buffers: how late the world may be
 XRUN = 4                        # snd_pcm_state_t
-PREFILL = 2                     # blocks of silence before anything is played
+PREFILL = 3                     # blocks of silence before anything is played
 
 
 class LoopCard:

@@ -23,16 +23,21 @@ CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 
 
-@pytest.fixture(scope="session", autouse=True)
-def network() -> Iterator[str]:
-    """Move this process (and all it starts) into a fresh network namespace with loopback and HOST."""
+def enter_network() -> str:
+    """Move this process (and all it starts) into a fresh network namespace with loopback and HOST, which it returns."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
     if libc.unshare(flags) != 0:
         raise OSError(ctypes.get_errno(), "cannot make a network namespace for the tests (run as root, or allow user namespaces)")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["ip", "addr", "add", f"{HOST}/32", "dev", "lo"], check=True)
-    yield HOST
+    return HOST
+
+
+@pytest.fixture(scope="session", autouse=True)
+def network() -> str:
+    """The tests' own network; the address in it."""
+    return enter_network()
 
 
 @pytest.fixture(scope="module")

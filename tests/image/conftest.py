@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.conftest import network  # noqa: F401 - a fixture
+from tests.e2e.conftest import enter_network
 from tools.vm import build, bundle, disk, fetch, uboot
 from tools.vm.settings import BUILD, BoardImage, load
 
@@ -81,6 +81,7 @@ def images() -> Images:
         first = build.update(board, FIRST, BENCH)
         second = build.update(board, SECOND, BENCH)
         loader = uboot.build(board, fetch.Apt(board.image.suite, board.image.architecture))
+        build.system(board, fetch.Apt(board.image.suite, board.image.architecture), FIRST, bundle.keys(build.KEYS))     # for test_rescue.py
     except fetch.NotFetched as error:
         pytest.skip(f"not run: {error}")
     made = first.with_name("disk.img")
@@ -88,3 +89,9 @@ def images() -> Images:
         disk.build(board, first.with_name("root.squashfs"), made)
     broken = without_init(first.with_name("root.squashfs"), BUILD / "story-broken" / "root.squashfs")
     return Images(board, loader, made, second, broken, bad_bundles(board, broken, broken.with_name("bundles")))
+
+
+@pytest.fixture(scope="session")
+def network(images: Images) -> str:
+    """The tests' own network, from which nothing can be fetched; the address in it."""
+    return enter_network()

@@ -169,6 +169,18 @@ class Story:
         hits = sum(level > -25 for level in loud)
         assert hits >= 5, f"the telephone heard the caller's tone in {hits} of {len(loud)} fifths of a second"
 
+    def sound(self) -> None:
+        """Sound of the lines passes the kernel: all streams of the loopback card run, the engine knows the delay; breaks are counted."""
+        running = self.board.shell.run("cat /proc/asound/Loopback/pcm[01][pc]/sub0/status")[1]
+        assert running.count("state: RUNNING") == 4, running
+        here: dict[str, int] = self.board.ask("world", "status")["sound"]
+        log = "cat /state/pbx/log/media.log"
+        found = self.board.until(lambda: re.findall(r'sound device: ([^"]*)', self.board.shell.run(log)[1]), "media tells of it")
+        there = dict(word.rsplit(" ", 1) for word in found[-1].split(", "))
+        assert int(there["delay"]) >= 160, f"the spare slot came back through both halves: {there}"
+        breaks = sum(here.values()) + int(there["capture_xruns"]) + int(there["playback_xruns"])
+        self.table["sound through snd-aloop"] = f"{int(there['delay']) / 8:.0f} ms to the line and back, {breaks} breaks of streams"
+
     def update(self, bundle: Path) -> None:
         """A streaming install while a call is up, its end, the restart into the other slot, the trial, good."""
         board = self.board

@@ -77,6 +77,7 @@ def test_a_real_telephone_registers_and_takes_a_call_from_the_exchange(story: St
     story.register()
     story.ended(story.call(6))
     story.recorded()
+    story.sound()
 
 
 def test_it_is_updated_while_a_call_is_up_and_the_second_version_is_good(story: Story, images: Images) -> None:

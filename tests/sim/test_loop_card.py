@@ -149,7 +149,7 @@ def test_a_stream_that_broke_is_counted_and_goes_on() -> None:
     card = LoopCard(into, out, CHANNELS)
     assert [card.read() for _ in range(6)] == [None, None, whole(3), None, None, whole(4)]
     out.written.clear()
-    silence = bytes(2 * len(whole(0)))
+    silence = bytes(3 * len(whole(0)))
     out.has = [-EPIPE]
     card.write(whole(5))
     out.has = ["xrun"]
