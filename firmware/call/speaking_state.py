@@ -61,6 +61,8 @@ class Speaking(msgspec.Struct):
     joined_ms: int = 0
     since: int = -1
     """From when both hear each other."""
+    span: list[int] = []
+    """The latest time in which they did, once it is over."""
     silent: int = -1
     """From when nobody speaks."""
     first_ms: int = -1
@@ -79,6 +81,7 @@ class Speaking(msgspec.Struct):
         if self.since >= 0:
             self._quiet(now)
             self.joined_ms += now - self.since
+            self.span = [self.since, now]
         self.since = self.silent = -1
 
     def began(self, leg: str, start: int) -> None:
@@ -90,20 +93,26 @@ class Speaking(msgspec.Struct):
         """Somebody spoke from `start` to `end`, at `level` dBm0."""
         side, other = self._side(leg), self._side(self.caller if leg == self.agent else self.agent)
         side.since = -1
-        if self.joined < 0 or end <= self.joined:
+        if self.since >= 0:
+            heard, until = max(start, self.since), end
+        elif self.span:
+            heard, until = max(start, self.span[0]), min(end, self.span[1])
+        else:
             return
-        ms = end - max(start, self.joined)
+        ms = until - heard
+        if ms <= 0:
+            return                          # what somebody says on hold, or to a third party, belongs to no conversation of the two
         side.ms += ms
         if level is not None:
             side.levelled += ms
             side.power += ms * 10 ** (level / 10)
-        side.latest = [*side.latest, [start, end]][-KEPT:]
+        side.latest = [*side.latest, [heard, until]][-KEPT:]
         if self.since >= 0 and other.since < 0:
-            self.silent = max(end, self.since)
+            self.silent = until
         if leg == self.agent:
-            if self.first_ms < 0 and end - start >= FIRST_MS:
-                self.first_ms = max(0, start - self.joined)
-            self.interruptions += self._interrupted(start, end)
+            if self.first_ms < 0 and ms >= FIRST_MS:
+                self.first_ms = heard - self.joined
+            self.interruptions += self._interrupted(heard, until)
 
     def figures(self, now: int) -> Figures:
         """All that there is to say when it is over."""

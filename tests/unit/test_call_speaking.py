@@ -71,6 +71,13 @@ def test_dead_air_is_fifteen_seconds_of_nobody_without_hold() -> None:
     assert spoken(("A", 1500, 50_000), until=51_000).dead == 0, "one who speaks all the time leaves no silence"
 
 
+def test_what_is_said_on_hold_belongs_to_nobody() -> None:
+    held = spoken(("A", 2000, 4000), ("A", 12_000, 18_000), ("A", 19_000, 23_000), ("C", 30_000, 31_000), apart=((10_000, 20_000),))
+    assert (held.agent_ms, held.caller_ms) == (2000 + 3000, 1000), "of the words over the end of the hold those that were heard"
+    cut = spoken(("C", 8000, 12_000), apart=((10_000, 30_000),))
+    assert cut.caller_ms == 2000
+
+
 def test_shares_and_levels_are_of_what_was_said() -> None:
     found = spoken(("A", 2000, 5000), ("C", 6000, 12_000))
     assert (found.agent_ms, found.caller_ms, found.agent_dbm0, found.caller_dbm0) == (3000, 6000, -20.0, -30.0)
