@@ -33,6 +33,7 @@ from firmware.call.call_waiting import may_interrupt
 from firmware.call.consent import consent
 from firmware.call.model import Evidence, LegKind
 from firmware.call.speech import speak
+from firmware.call.spoken import spoken
 from firmware.call.times import LocalTime
 from firmware.config.country import site_profile
 from firmware.config.diff import content_hash
@@ -172,7 +173,7 @@ class Core:
         deadline = self._loop.time() + MEET_S
         while True:
             try:
-                return list(await self.media.start(self.clips))
+                return list(await self.media.start(self.clips, spoken(self.config)))
             except EngineRefused as error:
                 if self._loop.time() > deadline:
                     raise

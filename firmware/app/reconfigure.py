@@ -18,6 +18,7 @@ import msgspec
 
 from firmware.app.handover import Handover
 from firmware.call.consent import consent
+from firmware.call.spoken import spoken
 from firmware.config import plan
 from firmware.config.diff import content_hash
 from firmware.config.render import to_toml
@@ -84,6 +85,7 @@ class Reconfigure:
         """Give it to every part."""
         core = self._core
         core.config = config
+        core.media.speak(spoken(config))        # first: what is asked for from here on waits for its clips
         core.phones.configure(config, {number: entry.secret for number, entry in config.extensions.items()})
         core.lines.configure(config)
         core.calls.configure(config, {number: entry.pin for number, entry in config.agents.items()})

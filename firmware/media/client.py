@@ -9,7 +9,8 @@ A virtual clock stands still until that commit; a core that dies before it leave
 A full command ring raises EngineBusy, but never for a command that only gives something back (close, leave, stop ...): those are
 kept here and written as soon as there is room, in order, and until then everything else is refused.
 Recording files travel over the descriptor channel (`SOCK_SEQPACKET`, JSON, at most one descriptor a message); the same channel
-tells at start which clips and RTP sockets media has: `{"do": "hello", "nonce", "from"}` is answered in pages of clips.
+tells at start which clips and RTP sockets media has: `{"do": "hello", "nonce", "from"}` is answered in pages of clips. A prompt whose
+clips media does not have yet waits for them (`clips.py`).
 Invariants: one `Media` per core process; nothing here blocks; a subscriber that raises is logged and does not stop the next.
 """
 
@@ -21,15 +22,17 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack
 
 from firmware.call.quality import Quality
+from firmware.call.speech import LANGUAGES
 from firmware.dsp import abi
 from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
 from firmware.errors import EngineBusy, EngineRefused, HardwareError
 from firmware.line.tones import ToneSpec
+from firmware.media.clips import Clips, Prompt
 from firmware.media.events import (
     LearnedFilter,
     MediaEvent,
@@ -72,6 +75,7 @@ class MediaClock(Protocol):
 
 
 Answer = asyncio.Future[None]
+PLAYERS = {"play", "tone", "stop", "dtmf", "fsk", "close"}       # commands that end what a port hears
 MAY_BE_REFUSED = {"relay"}  # media alone knows whether two ports can be relayed; who asks has another way
 ClockType = TypeVar("ClockType", bound=MediaClock)
 
@@ -83,7 +87,7 @@ class Media(Generic[ClockType]):
         self.clock: ClockType = clock
         self.adopted = False
         self.lost_clips: list[str] = []
-        """Clips that core expects and media does not have; filled by `start`."""
+        """Clips of the languages to be ready that media lacked at `start`: they are loaded from then on."""
         self._ring = ring
         self._event_fd = event_fd
         self._channel = channel
@@ -92,7 +96,6 @@ class Media(Generic[ClockType]):
         self._subscribers: list[Callable[[MediaEvent], None]] = []
         self._pending: dict[int, tuple[str, int, Answer]] = {}  # by sequence number: command, port
         self._overflow: deque[tuple[str, int, bytes, Answer]] = deque()
-        self._clips: dict[str, int] = {}
         self._local_ports: list[int] = []
         self._pool = PortPool(clock.now)
         self._next_file = 1
@@ -102,8 +105,9 @@ class Media(Generic[ClockType]):
         self._settling = False
         self._nonce = ""
         self._hello: asyncio.Future[None] | None = None
-        self._new_clips: dict[str, int] = {}
+        self._new_clips: list[str] = []
         self._requests = Requests(channel)
+        self._clips = Clips(self._requests, self._play, self._stopped)
         self._sided: set[int] = set()       # ports whose side must hear of their end
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -113,11 +117,11 @@ class Media(Generic[ClockType]):
         """Call `fn` with every event, in order."""
         self._subscribers.append(fn)
 
-    async def start(self, clips: Mapping[str, Path]) -> list[PortState]:
+    async def start(self, clips: Mapping[str, Path], languages: Collection[str] = LANGUAGES) -> list[PortState]:
         """Meet the media process; returns what it still runs. Events that waited are delivered after the caller went on.
 
-        `clips` are the names core will use; those that media does not have are logged and kept in `lost_clips`. Raises
-        HardwareError when media does not answer within 15 s.
+        `clips`: every name core may use, with its file; it may grow. What media lacks of these languages is logged, kept in `lost_clips`
+        and loaded. Raises HardwareError when media does not answer within 15 s.
         """
         self._loop = asyncio.get_running_loop()
         self._epoch = self._epoch or self._ring.epoch      # made before there was a media process: its first one replaces nothing
@@ -128,9 +132,9 @@ class Media(Generic[ClockType]):
         states = await self.ports()
         self.adopted = bool(states)
         self._rebuild(states)
-        self.lost_clips = sorted(set(clips) - set(self._clips))
+        self.lost_clips = self._clips.know(clips, languages)
         if self.lost_clips:
-            log.error("media lacks %d clips (%s ...): build the prompts and restart", len(self.lost_clips), ", ".join(self.lost_clips[:5]))
+            log.warning("media lacks %d clips (%s ...): they are loaded", len(self.lost_clips), ", ".join(self.lost_clips[:5]))
         self._loop.call_soon(self._release)
         return states
 
@@ -144,6 +148,7 @@ class Media(Generic[ClockType]):
             self._loop.remove_reader(self._channel.fileno())
             self._loop.remove_reader(self._event_fd)
             self._loop = None
+            self._clips.close()
 
     async def _say_hello(self) -> None:
         loop = asyncio.get_running_loop()
@@ -160,7 +165,7 @@ class Media(Generic[ClockType]):
     def _ask_clips(self) -> None:
         assert self._loop is not None
         self._nonce = os.urandom(8).hex()
-        self._new_clips = {}
+        self._new_clips = []
         if self._hello is None or self._hello.done():
             self._hello = self._loop.create_future()
         self._request_page(0)
@@ -189,12 +194,11 @@ class Media(Generic[ClockType]):
                 continue
             if reply.get("nonce") != self._nonce:
                 continue        # meant for an earlier core, or an earlier question
-            for name in reply["clips"]:
-                self._new_clips[name] = len(self._new_clips)
+            self._new_clips += reply["clips"]
             if len(self._new_clips) < reply["total"]:
                 self._request_page(len(self._new_clips))
                 continue
-            self._clips = self._new_clips
+            self._clips.met({name: number for number, name in enumerate(self._new_clips)})
             known, self._local_ports = self._local_ports, reply["rtp"]
             if not known:
                 self._pool.fill(self._rtp_ports())
@@ -286,9 +290,10 @@ class Media(Generic[ClockType]):
         self._epoch = epoch
         self._fail_all("the media process was replaced")
         self._requests.replaced()
+        self._clips.lost()
         self._rebuild([])
-        if self._hello is not None and self._hello.done():
-            self._ask_clips()
+        if self._hello is not None:
+            self._ask_clips()           # also where an answer is awaited: it may have died with the question
         self._deliver(MediaLost(port=-1, at=at, wall_ms=wall_ms, epoch=epoch))
 
     # --- commands -----------------------------------------------------------------------------------------------------
@@ -302,8 +307,10 @@ class Media(Generic[ClockType]):
             if not gives_back:
                 raise EngineBusy(f"{len(self._overflow)} commands wait for the media engine: refuse the new call and try again later")
             self._overflow.append((name, port, body, answer))
-            return answer
-        self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = name, port, answer
+        else:
+            self._pending[self._writer.write(abi.COMMANDS[name], port, body)] = name, port, answer
+        if name in PLAYERS:
+            self._clips.drop(port)
         return answer
 
     def _room_for(self, commands: int) -> None:
@@ -425,10 +432,8 @@ class Media(Generic[ClockType]):
     # mixing
 
     def join(self, bridge: int, port: int, *, hear: bool = True, speak: bool = True, whisper: int | None = None) -> Answer:
-        """Put a port into a bridge (0..127), out of the one it was in; again: change what it hears and says.
-
-        A supervisor listens with `speak=False`, is heard by one member alone with `whisper` (its port), and by all with neither.
-        """
+        """Put a port into a bridge (0..127), out of the one it was in; again: change what it hears and says. A supervisor listens with
+        `speak=False`, is heard by one member alone with `whisper` (its port), and by all with neither."""
         return self._command("join", port, abi.pack_join(bridge, hear, speak, -1 if whisper is None else whisper))
 
     def gain_control(self, port: int, on: bool, *, target_dbm0: float = -20.0, most_db: float = 10.0) -> Answer:
@@ -465,28 +470,44 @@ class Media(Generic[ClockType]):
     def play(
         self, port: int, clips: Sequence[str], *, token: int, loop: bool = False, stop_on_digit: bool = False, gain_db: float = 0.0
     ) -> Answer:
-        """Play clips one after the other; ends with `Played(token)`. Unknown names are left out and logged."""
-        known = [self._clips[name] for name in clips if name in self._clips]
-        if len(known) < len(clips):
-            log.error("port %d: clips %s do not exist and are left out", port, [name for name in clips if name not in self._clips])
+        """Play clips one after the other; ends with `Played(token)`. Unknown names are left out and logged; others are loaded first."""
+        prompt = Prompt(tuple(clips), token, loop, stop_on_digit, gain_db)
+        if self._clips.ready(clips):
+            return self._play(port, prompt)
+        answer = self.stop(port)
+        self._clips.wait(port, prompt)
+        return answer
+
+    def _play(self, port: int, prompt: Prompt) -> Answer:
+        numbers = self._clips.numbers
+        known = [numbers[name] for name in prompt.clips if name in numbers]
+        if unknown := [name for name in prompt.clips if name not in numbers]:
+            log.error("port %d: clips %s do not exist and are left out", port, unknown)
         if not known:
-            # Whoever waits for the end of this prompt must go on: it ends at once.
-            event = Played(port=port, at=self.clock.now(), wall_ms=self.clock.wall_ms(), token=token, finished=True, digit="")
-            self.clock.call_later(0, lambda: self._deliver(event))
+            self._stopped(port, prompt.token, True)     # whoever waits for the end of this prompt must go on: it ends at once
             return self.stop(port)
-        return self._command("play", port, abi.pack_play(token, known[: abi.CLIPS_MAX], _factor(gain_db), loop, stop_on_digit))
+        body = abi.pack_play(prompt.token, known[: abi.CLIPS_MAX], _factor(prompt.gain_db), prompt.loop, prompt.stop_on_digit)
+        return self._command("play", port, body)
+
+    def _stopped(self, port: int, token: int, finished: bool = False) -> None:
+        """A prompt that never reached the engine is over."""
+        event = Played(port=port, at=self.clock.now(), wall_ms=self.clock.wall_ms(), token=token, finished=finished, digit="")
+        self.clock.call_later(0, lambda: self._deliver(event))
+
+    def speak(self, languages: Collection[str]) -> None:
+        """Have the clips of these languages ready: those that media lacks are loaded, what is asked for before then waits."""
+        self._clips.speak(languages)
 
     def load_clip(self, name: str, source: Path | bytes) -> asyncio.Future[int]:
-        """Have media load a WAV (8 kHz, one channel, 16 bit) as a clip, or in the place of one of that name; the future gives its bytes.
+        """Have media load a WAV (8 kHz, one channel, 16 bit: a file, or itself) as a clip, or in the place of one of that name.
 
-        `source`: a file, or the WAV itself. Raises EngineBusy; the future fails with HardwareError for a file that cannot be used.
-        What is loaded goes when media is replaced.
+        The future gives its bytes, or HardwareError for a file that cannot be used. Raises EngineBusy. It goes when media is replaced.
         """
-        return self._requests.load_clip(name, source, self._clips)
+        return self._requests.load_clip(name, source, self._clips.numbers)
 
     def drop_clip(self, name: str) -> None:
         """Have media forget a clip of `load_clip`; whoever hears it goes on with what is behind it."""
-        number = self._clips.pop(name, None)
+        number = self._clips.numbers.pop(name, None)
         if number is not None:
             self._requests.ask("forget", number=number)
 
@@ -498,9 +519,7 @@ class Media(Generic[ClockType]):
         """Stop the player."""
         return self._command("stop", port, gives_back=True)
 
-    def send_dtmf(
-        self, port: int, digits: str, *, on_ms: int = 100, off_ms: int = 100, level_dbm0: float = -9.0, token: int
-    ) -> Answer:  # fmt: skip
+    def send_dtmf(self, port: int, digits: str, *, on_ms: int = 100, off_ms: int = 100, level_dbm0: float = -9.0, token: int) -> Answer:
         """Send up to 64 keys, in-band or, on an RTP port with telephone events, as RFC 4733; ends with `DtmfSent`."""
         return self._command("dtmf", port, abi.pack_dtmf(token, digits, on_ms, off_ms, level_dbm0))
 
@@ -576,7 +595,5 @@ def _factor(db: float) -> float:
     return float(10 ** (db / 20)) if db else 1.0
 
 
-def _spec(
-    tone: ToneSpec,
-) -> tuple[str, tuple[float, ...], float, tuple[int, ...], int, tuple[int, ...], tuple[float, ...]]:
+def _spec(tone: ToneSpec) -> tuple[str, tuple[float, ...], float, tuple[int, ...], int, tuple[int, ...], tuple[float, ...]]:
     return tone.name, tone.freqs_hz, tone.level_dbm0, tone.cadence_ms, tone.cycles, tone.phase_masks(), tone.phase_levels_db

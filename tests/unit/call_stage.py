@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from firmware.call import actions as do
+from firmware.call import voicemail_actions as vm
 from firmware.call.model import (
     Cause,
     EndpointState,
@@ -27,6 +28,7 @@ from firmware.call.model import (
     LegRinging,
     Party,
 )
+from firmware.call.spoken import spoken
 from firmware.call.state import ContactState
 from firmware.call.switchboard import Switchboard, SwitchState
 from firmware.call.times import LocalTime
@@ -83,6 +85,7 @@ class Stage:
 
     def __init__(self, conf: Config | None = None, *, restart: bool = False) -> None:
         self.config = conf or config()
+        self.spoken = set(spoken(self.config))
         self.restart = restart
         self.local = LocalTime(2026, 3, 2, 9, 0)             # a Monday
         self.now = 1000
@@ -309,6 +312,8 @@ class Stage:
 
     def _act(self, contact: str, action: do.Action) -> None:
         self.done.append((self.now, contact, action))
+        if isinstance(action, (do.PlayPrompt, vm.PlayFile)):
+            assert action.language in self.spoken, "media has the languages that the configuration can ask for, and this is none of them"
         match action:
             case do.AnswerLeg():
                 if action.leg in self.legs:
