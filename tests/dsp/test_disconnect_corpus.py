@@ -6,6 +6,8 @@ has lost its teeth is noticed: it must be fooled.
 
 from __future__ import annotations
 
+from itertools import count, islice
+
 import numpy as np
 import pytest
 
@@ -58,7 +60,7 @@ def test_everybody_who_hung_up_is_released_within_three_cycles(country: str, see
 
 def test_the_corpus_fools_a_plain_counter(seed: int) -> None:
     sounds = [chatter(kind, country, seed % 1_000_000) for kind in ("speech", "keys", "conference") for country in COUNTRIES]
-    assert sum(len(Counter(2).run(sound)) for sound in sounds) > 10
-    steady = [hang_up("CN", seed % 1_000_000 + k, "busy") for k in range(12)]
-    heard = [one for one in steady if one.level > -20.0 and Counter(4).run(one.sound)]
-    assert heard or all(one.level <= -20.0 for one in steady), "the plain counter must hear a loud busy tone, or it is no peer"
+    assert sum(len(Counter(2).run(sound)) for sound in sounds) > 5      # 102 +- 19 in 12 draws
+    steady = (hang_up("CN", seed % 1_000_000 + k, "busy") for k in count())
+    loud = islice((one for one in steady if one.level > -20.0), 8)      # it hears nine in ten
+    assert any(Counter(4).run(one.sound) for one in loud), "the plain counter must hear a loud busy tone, or it is no peer"

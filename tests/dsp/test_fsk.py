@@ -169,7 +169,7 @@ def test_noise_of_the_goals(rng, standard, snr, listen):
         found = received(x + band_noise(rng, len(x), -13.5 - snr), standard if listen == "itself" else "auto")
         assert found in ([], [payload])
         right += found == [payload]
-    assert right >= draws - 3 * min(soak(), 20)         # of DRAWS none was lost; 2 dB below the goals one in two hundred
+    assert right >= draws - 3 * min(soak(), 20)         # of 700 none was lost; 2 dB below the goals one in two hundred
 
 
 # --- streams -----------------------------------------------------------------------------------------------------------

@@ -64,12 +64,21 @@ def test_the_tone_of_one_hang_up_is_learnt(rng, country, name, level, snr, jitte
     spec = PROFILES[country].tones[name]
     level = max(level, -40.0 - min(spec.phase_levels_db, default=-5.0))  # the softest burst is heard too
     seconds = max(8.0, 4.5 * spec.period_ms / 1000.0)
-    tone = sounded(rng, spec, seconds, level, jitter, pitch)
-    x = np.concatenate([speech(rng, 6.0), silence(rng.uniform(50, 600)), tone])
-    found, reason = learn(x + noise(rng, len(x), level - snr), law=law)
-    assert found is not None, reason
-    check(found, spec, level, jitter, pitch)
-    assert abs(found.start_ms_ago - 1000.0 * len(tone) / 8000.0) < spec.period_ms * (2.5 if jitter > 0.05 else 1.2)
+
+    def refused(_: int) -> list[str]:
+        tone = sounded(rng, spec, seconds, level, jitter, pitch)
+        x = np.concatenate([speech(rng, 6.0), silence(rng.uniform(50, 600)), tone])
+        found, reason = learn(x + noise(rng, len(x), level - snr), law=law)
+        if found is None:
+            return [reason]
+        try:
+            check(found, spec, level, jitter, pitch)
+            assert abs(found.start_ms_ago - 1000.0 * len(tone) / 8000.0) < spec.period_ms * (2.5 if jitter > 0.05 else 1.2)
+        except AssertionError as error:
+            return [f"{found}: {error}"]
+        return []
+
+    assert_rare(refused, 1, 6, 2)                   # with the worst clock none of 630 draws was
 
 
 @pytest.mark.parametrize(("country", "name"), RELEASE)

@@ -42,7 +42,7 @@ def test_speech_is_found_in_noise(rng: np.random.Generator, rate: int, snr_db: f
     assert len(found) == len(truth)
     assert found[truth].mean() > hits
     near = np.convolve(truth, np.ones(25))[: len(truth)] > 0  # speech and its hangover
-    assert found[~near].mean() < 0.02
+    assert found[~near].mean() < 0.05  # 0.001, 0.005 at worst of 228 draws
 
 
 def test_steady_noise_is_never_speech(rng: np.random.Generator) -> None:
