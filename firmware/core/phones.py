@@ -516,9 +516,12 @@ class Phones:
             self._timer = self._clock.call_at(at, self._expire) if at is not None else None
 
     def _send_out(self) -> None:
-        self._kept.ahead()                           # before the answers
-        for outgoing in self.endpoint.output():
-            self._transmit(outgoing)
+        endpoint = self.endpoint
+        if endpoint.registrar.touched:
+            self._kept.ahead()                       # before the answers
+        if endpoint.transactions.output:             # asked twenty times a call, most of them in vain
+            for outgoing in endpoint.output():
+                self._transmit(outgoing)
 
     def _expire(self) -> None:
         self._timer = self._timer_at = None

@@ -23,7 +23,6 @@ from firmware.sip.sdp import Description
 from firmware.sip.uri import join_host_port
 
 TRACES_KEPT = 64
-_NONE: dict[str, PhoneLeg] = {}
 
 
 class Legs(dict[str, PhoneLeg]):
@@ -35,7 +34,8 @@ class Legs(dict[str, PhoneLeg]):
 
     def of(self, extension: str) -> list[PhoneLeg]:
         """The legs of an extension, in order of their beginning."""
-        return list(self._of.get(extension, _NONE).values())
+        held = self._of.get(extension)
+        return list(held.values()) if held is not None else []
 
     def __setitem__(self, leg: str, state: PhoneLeg) -> None:
         self._of.setdefault(state.extension, {})[leg] = state
@@ -140,8 +140,9 @@ class PhoneLegs:
     def state_of(self, extension: str) -> str:
         """"unregistered", "busy", "ringing" or "idle"."""
         legs = self.legs.of(extension)
-        if any(state.answered or not state.outgoing for state in legs):
-            return "busy"
+        for state in legs:
+            if state.answered or not state.outgoing:
+                return "busy"
         if legs:
             return "ringing"
         return "idle" if self.endpoint.registrar.bindings(extension, self.clock.now()) else "unregistered"

@@ -75,5 +75,5 @@ class Answers:
         agent = request.headers.get("user-agent")
         browser = reply.transport in WEB
         challenges = self._digest.challenges(source, now, stale=outcome is Outcome.STALE, agent=agent, single=browser)
-        self.refuse(request, Refusal(status, headers=tuple((name, value) for value in challenges)), reply)
+        self.refuse(request, Refusal(status, headers=tuple([(name, value) for value in challenges])), reply)
         return None

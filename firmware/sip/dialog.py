@@ -127,7 +127,8 @@ def is_symmetric(request: Request, flow: Flow) -> bool:
 
 def without_tag(address: NameAddr) -> str:
     """A From or To value without its tag parameter."""
-    return msgspec.structs.replace(address, params=tuple(item for item in address.params if item[0] != "tag")).render()
+    params = tuple([item for item in address.params if item[0] != "tag"])
+    return NameAddr(address.uri, address.display, params, address.bracketed).render()
 
 
 def _routes(message: Request | Response) -> tuple[str, ...]:

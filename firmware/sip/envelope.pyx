@@ -14,6 +14,7 @@ Invariant: a header value never contains CR or LF, so a copied value cannot spli
 from cpython.unicode cimport PyUnicode_GET_LENGTH, PyUnicode_READ_CHAR
 
 from firmware.sip.headers cimport Headers
+from firmware.sip.text cimport same
 
 from firmware.sip.errors import SyntaxProblem
 from firmware.sip.scan import find_param, head, render_via, with_params
@@ -170,7 +171,7 @@ def datagram(bytes data not None, dict names not None, int most, Py_ssize_t long
     headers = Headers.__new__(Headers)
     headers.items = usual[1]
     for item in headers.items:
-        if <str> item[0] == "content-length":
+        if same(<str> item[0], "content-length"):
             if length >= 0:
                 return None
             length = _length(<str> item[2])
@@ -221,7 +222,7 @@ def plain(Request request not None):
             continue
         kind = found
         seen[kind] += 1
-        if kind >= 13 or (seen[kind] > 1 and kind != 0) or (kind == 5 and <str> item[2] != "70") or (kind == 12 and '"' in <str> item[2]):
+        if kind >= 13 or (seen[kind] > 1 and kind != 0) or (kind == 5 and not same(<str> item[2], "70")) or (kind == 12 and '"' in <str> item[2]):
             return False
     for kind in range(NEEDED):
         if not seen[kind]:
@@ -246,6 +247,28 @@ def plain(Request request not None):
     return True
 
 
+def usable(Response response not None):
+    """True for an answer that can be given to a transaction; False where `validate.usable_response` must say. Raises nothing."""
+    cdef tuple item
+    cdef int vias = 0
+    if response.version != "2.0" or response.status < 100 or response.status > 699 or response.problems:
+        return False
+    for item in response.headers.items:
+        if same(<str> item[0], "via"):
+            vias += 1
+            if vias > 1 or "," in <str> item[2]:
+                return False
+    if not vias:
+        return False
+    try:
+        if not _find_param(response.via.params, "branch"):
+            return False
+        response.cseq
+        return bool(response.from_.uri.scheme) and bool(response.to.uri.scheme)
+    except _Problem:
+        return False
+
+
 def server_key(Request request not None):
     """Key that all retransmissions of a request share; an ACK has the key of its INVITE."""
     cdef str method, branch
@@ -264,8 +287,23 @@ def server_key(Request request not None):
 def stamp(Request request not None, str host not None, port):
     """Write `received` and `rport` into the top Via where its sender asks for that (RFC 3581); whether it does. Raises SyntaxProblem."""
     via = request.via
-    if _find_param(via.params, "rport") is None:
+    cdef tuple before = via.params, pair
+    cdef list params
+    cdef str number
+    cdef int rport = 0, received = 0
+    for pair in before:
+        if same(<str> pair[0], "rport"):
+            rport += 1
+        elif same(<str> pair[0], "received"):
+            received += 1
+    number = str(port)
+    if rport == 1 and not received:          # nearly always
+        params = [("rport", number) if same(<str> pair[0], "rport") else pair for pair in before]
+        params.append(("received", host))
+        before = tuple(params)
+    elif _find_param(before, "rport") is None:
         return False
-    params = _with_params(via.params, {"rport": str(port), "received": host})
-    request.set_top_via(_Via(via.transport, via.host, via.port, params, via.version))
+    else:
+        before = _with_params(before, {"rport": number, "received": host})
+    request.set_top_via(_Via(via.transport, via.host, via.port, before, via.version))
     return True

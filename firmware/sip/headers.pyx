@@ -8,6 +8,8 @@ of them and each is asked for now and then, so that looking through all costs le
 Invariant: `add` and `set` take no value with a line break, so that a copied value cannot split a message.
 """
 
+from firmware.sip.text cimport same
+
 from firmware.sip.errors import SyntaxProblem
 from firmware.sip.names import COMPACT, CANONICAL, DISPLAY
 from firmware.sip.uri import split_outside
@@ -46,7 +48,7 @@ cdef class Headers:
     cdef str _first(self, str key):
         cdef tuple item
         for item in self.items:
-            if <str> item[0] == key:
+            if same(<str> item[0], key):
                 return <str> item[2]
         return None
 
@@ -54,7 +56,7 @@ cdef class Headers:
         cdef list found = []
         cdef tuple item
         for item in self.items:
-            if <str> item[0] == key:
+            if same(<str> item[0], key):
                 found.append(item[2])
         return found
 
@@ -98,9 +100,11 @@ cdef class Headers:
     cpdef bint any_of(self, tuple names):
         """Whether any of these canonical names is there."""
         cdef tuple item
+        cdef str name
         for item in self.items:
-            if item[0] in names:
-                return True
+            for name in names:
+                if same(<str> item[0], name):
+                    return True
         return False
 
     cpdef bint repeated(self):
@@ -116,7 +120,7 @@ cdef class Headers:
         cdef tuple item
         cdef Py_ssize_t found = 0
         for item in self.items:
-            if <str> item[0] == name:
+            if same(<str> item[0], name):
                 found += 1
         return found
 
@@ -134,7 +138,7 @@ cdef class Headers:
         if "\r" in value or "\n" in value:
             raise SyntaxProblem(f"line break in {name}")
         for item in self.items:
-            if <str> item[0] == key:
+            if same(<str> item[0], key):
                 if at < 0:
                     at = len(kept)
             else:
@@ -144,7 +148,7 @@ cdef class Headers:
 
     def remove(self, str name not None):
         cdef str key = canonical(name)
-        self.items = [item for item in self.items if <str> (<tuple> item)[0] != key]
+        self.items = [item for item in self.items if not same(<str> (<tuple> item)[0], key)]
 
     cpdef replace_first(self, str name, str new):
         """Replace the first comma-separated value of a header (used on the top Via)."""
@@ -153,7 +157,7 @@ cdef class Headers:
         cdef Py_ssize_t index
         for index in range(len(self.items)):
             item = <tuple> self.items[index]
-            if <str> item[0] == key:
+            if same(<str> item[0], key):
                 value = <str> item[2]
                 if "," in value:
                     rest = _split(value, ",")[1:]
@@ -171,11 +175,12 @@ cdef class Headers:
         cdef str key, value
         for item in self.items:
             key = <str> item[0]
-            if key == "via" or key == "from" or key == "to" or key == "call-id" or key == "cseq" or (record_route and key == "record-route"):
+            if (same(key, "via") or same(key, "from") or same(key, "to") or same(key, "call-id") or same(key, "cseq")
+                    or (record_route and same(key, "record-route"))):
                 value = <str> item[2]
                 if "\r" in value or "\n" in value:
                     continue
-                if to_tag and key == "to" and (";" not in value or not has_tag(value)):
+                if to_tag and same(key, "to") and (";" not in value or not has_tag(value)):
                     value = f"{value};tag={to_tag}"
                 items.append((key, display_name(key), value))
         out.items = items
@@ -186,7 +191,7 @@ cdef class Headers:
         cdef list parts = [start]
         cdef tuple item
         for item in self.items:
-            if <str> item[0] != "content-length":
+            if not same(<str> item[0], "content-length"):
                 parts.append("\r\n")
                 parts.append(item[1])
                 parts.append(": ")

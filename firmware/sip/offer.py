@@ -340,8 +340,11 @@ class OfferAnswer(msgspec.Struct, omit_defaults=True):
 
         Our order decides, not the peer's: two phones of one call then speak the same codec and can be relayed unchanged.
         """
-        found = codecs_of(line)
-        return next(((codec, found[codec]) for codec in self.preference if codec in found), None)
+        found = _named(line)
+        for codec in self.preference:
+            if codec in found and codec in CODECS:
+                return codec, found[codec]
+        return None
 
     def _beside(self, line: MediaLine, codec: str) -> list[tuple[str, int]]:
         return [one for one in _beside(line, codec) if self.events or not one[0].startswith("dtmf")]
@@ -371,7 +374,8 @@ class OfferAnswer(msgspec.Struct, omit_defaults=True):
         learnt = IcePath(self.lite.credentials(), far.ufrag) if far is not None and self.lite is not None else None
         silent = address in _NULL_ADDRESSES and learnt is None
         beside = dict(self._beside(line, codec[0]))
-        keys = next(((name, beside[name]) for name in ("dtmf48", "dtmf8") if name in beside), None)
+        name = "dtmf48" if "dtmf48" in beside else "dtmf8"
+        keys = (name, beside[name]) if name in beside else None
         return AudioPath(
             remote=None if silent or learnt is not None else (address, line.port),
             codec=codec[0],
@@ -405,7 +409,7 @@ class OfferAnswer(msgspec.Struct, omit_defaults=True):
 
 def _named(line: MediaLine) -> dict[str, int]:
     """What we know of the formats of a line: name (a key of _FORMATS) and the first payload number that means it."""
-    return _named_alike(line.formats, tuple(pair for pair in line.attributes if pair[0] == "rtpmap"))
+    return _named_alike(line.formats, tuple([pair for pair in line.attributes if pair[0] == "rtpmap"]))
 
 
 @lru_cache(maxsize=64)

@@ -61,7 +61,7 @@ class Registrar:
         self._accounts: dict[str, list[Binding]] = {}
         self._deadline: int | None = None
         self._changed = False
-        self._touched: set[str] = set()                # accounts whose bindings are others than at the last `take_touched`
+        self.touched: set[str] = set()                # accounts whose bindings are others than at the last `take_touched`
 
     def bindings(self, user: str, now: int) -> list[Binding]:
         """Live bindings of an account, the newest first."""
@@ -116,7 +116,7 @@ class Registrar:
     def forget(self, user: str) -> list[Binding]:
         """Remove an account (it was deleted from the configuration)."""
         self._changed = True
-        self._touched.add(user)
+        self.touched.add(user)
         return self._accounts.pop(user, [])
 
     def deadline(self) -> int | None:
@@ -128,9 +128,9 @@ class Registrar:
 
     def take_touched(self) -> set[str]:
         """Accounts whose bindings changed since this was asked last."""
-        touched = self._touched
+        touched = self.touched
         if touched:
-            self._touched = set()
+            self.touched = set()
         return touched
 
     def held(self, user: str) -> list[Binding]:
@@ -156,7 +156,7 @@ class Registrar:
 
     def _remove(self, user: str, binding: Binding) -> None:
         self._changed = True
-        self._touched.add(user)
+        self.touched.add(user)
         bindings = self._accounts.get(user, [])
         if binding in bindings:
             bindings.remove(binding)
@@ -174,7 +174,7 @@ class Registrar:
                 return Refusal(500, "CSeq out of order")
             self._accounts.pop(user, None)
             self._changed = True
-            self._touched.add(user)
+            self.touched.add(user)
             return Registration((), removed=tuple(held))
         if len(values) > MAX_CONTACTS:
             return Refusal(403, "Too many contacts")
@@ -191,9 +191,9 @@ class Registrar:
                 return Refusal(400, "Bad Request (Contact scheme)")
             seconds = _seconds(contact.param("expires") or "", default)
             old = [binding for binding in after if _same(binding, contact)]
-            if any(binding.call_id == call_id and cseq <= binding.cseq for binding in old):
-                return Refusal(500, "CSeq out of order")
             for binding in old:
+                if binding.call_id == call_id and cseq <= binding.cseq:
+                    return Refusal(500, "CSeq out of order")
                 after.remove(binding)
             if seconds == 0:
                 removed += old
@@ -217,21 +217,21 @@ class Registrar:
         while len(after) > MAX_CONTACTS:
             removed.append(after.pop(0))
         if added or removed:
-            self._touched.add(user)
+            self.touched.add(user)
         if after:
             self._accounts[user] = after
         else:
             self._accounts.pop(user, None)
-        headers = tuple(("Contact", _render(binding, granted.get(id(binding)), now)) for binding in after)
+        headers = tuple([("Contact", _render(binding, granted.get(id(binding)), now)) for binding in after])
         return Registration(headers + _extensions(request, added), tuple(added), tuple(removed))
 
     def _binding(self, contact: NameAddr, request: Request, flow: Flow, now: int, seconds: int) -> Binding:
         return Binding(
             uri=contact.uri.render(), call_id=request.call_id, cseq=request.cseq.number, registered_at=now,
             expires_at=now + seconds * 1000, flow=flow, symmetric=is_symmetric(request, flow),
-            params=tuple(item for item in contact.params if item[0] != "expires")[:16],
+            params=tuple([item for item in contact.params if item[0] != "expires"][:16]),
             instance=contact.param("+sip.instance") or "", reg_id=_reg_id(contact),
-            path=tuple(parse_name_addr(value).render() for value in request.headers.values("path"))[:MAX_PATH],
+            path=tuple([parse_name_addr(value).render() for value in request.headers.values("path")][:MAX_PATH]),
             user_agent=request.headers.get("user-agent")[:80],
         )  # fmt: skip
 
@@ -243,8 +243,8 @@ def next_contact(binding: Binding) -> tuple[str, tuple[str, ...]]:
 
 def _reg_id(contact: NameAddr) -> str:
     """A reg-id without an instance means nothing (RFC 5626 section 6)."""
-    value = contact.param("reg-id") or ""
-    return value if contact.param("+sip.instance") and value.isascii() and value.isdigit() and 0 < int(value[:10]) < 2**31 else ""
+    value = contact.param("reg-id")
+    return value if value and contact.param("+sip.instance") and value.isascii() and value.isdigit() and 0 < int(value[:10]) < 2**31 else ""
 
 
 def _flow_lost_on_the_way(request: Request) -> bool:
@@ -258,7 +258,10 @@ def _flow_lost_on_the_way(request: Request) -> bool:
 
 def _extensions(request: Request, added: list[Binding]) -> tuple[tuple[str, str], ...]:
     """What a 200 says of Path and outbound."""
-    if not any(binding.path or binding.reg_id for binding in added):
+    for binding in added:
+        if binding.path or binding.reg_id:
+            break
+    else:
         return ()
     path = tuple(("Path", value) for binding in added[:1] for value in binding.path)
     outbound = (("Require", "outbound"),) if any(binding.reg_id for binding in added) and "outbound" in _supported(request) else ()
@@ -276,6 +279,8 @@ def _render(binding: Binding, granted: int | None, now: int) -> str:
 
 def _seconds(text: str, default: int) -> int:
     """delta-seconds; a malformed value is the default (section 10.3), an enormous one the largest we know."""
+    if not text:
+        return default
     text = text.strip()
     if not (text.isascii() and text.isdigit()):
         return default

@@ -14,6 +14,8 @@ Invariants: nothing is kept; no function looks beyond the text it was given, nor
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from libc.string cimport memchr, memcmp
 
+from firmware.sip.text cimport same
+
 cdef extern from "Python.h":
     int PyUnicode_IS_COMPACT_ASCII(object text)
     unsigned char* PyUnicode_1BYTE_DATA(object text)
@@ -314,13 +316,106 @@ def cseq(str text):
     return (number, _cut(s, begin, end)) if begin < at == end else None
 
 
+cdef str _connection(str value):
+    """Address of a c= line, None where another must look at it; see `sdp._connection`."""
+    cdef list fields = value.split()
+    if len(fields) < 3 or <str> fields[0] != "IN" or (<str> fields[1] != "IP4" and <str> fields[1] != "IP6"):
+        return None
+    return (<str> fields[2]).split("/", 1)[0]
+
+
+cdef tuple _media(str value):
+    """Kind, port, profile and formats of an m= line; see `sdp._media_head`."""
+    cdef list fields = value.split()
+    cdef str port
+    if len(fields) < 4:
+        return None
+    port = <str> fields[1]
+    if len(port) > 5 or not port.isdigit() or int(port) > 65535:
+        return None
+    return (<str> fields[0]).lower(), int(port), fields[2], tuple(fields[3:])
+
+
+def sdp(bytes data not None, int most, int most_media):
+    """What `sdp.parse_sdp` makes of a description: the fields of a `Description` in order, of its media those of a `MediaLine` each.
+
+    `most` and `most_media` are the limits of its lines and media lines.
+    """
+    cdef const unsigned char* s = data
+    cdef const unsigned char* found
+    cdef Py_ssize_t size = len(data), at, stop, colon
+    cdef int lines = 1
+    cdef unsigned char kind
+    cdef list origin = None, times = [], attributes = [], session_attributes = attributes, media = []
+    cdef tuple head = None
+    cdef str name = "-", address = "", session_address = "", value, number
+    if size < 5 or memcmp(s, b"v=0\r\n", 5) != 0:
+        return None
+    for at in range(size):
+        if s[at] > 127:
+            return None
+    at = 5
+    while at < size:
+        found = <const unsigned char*> memchr(s + at, c"\r", size - at)
+        if found == NULL:
+            return None
+        stop = found - s
+        lines += 1
+        # What is no line of a letter and a value that begins and ends with neither space nor line break is for the rule in Python.
+        if (stop + 1 >= size or s[stop + 1] != c"\n" or stop < at + 2 or s[at + 1] != c"=" or lines >= most
+                or memchr(s + at, c"\n", stop - at) != NULL):
+            return None
+        kind = s[at]
+        at += 2
+        if at < stop and (KIND[s[at]] & SPACE or KIND[s[stop - 1]] & SPACE):
+            return None
+        if kind == c"a":
+            found = <const unsigned char*> memchr(s + at, c":", stop - at)
+            colon = stop if found == NULL else found - s
+            attributes.append((_cut(s, at, colon), _cut(s, colon + 1, stop) if colon < stop else ""))
+        elif kind == c"m":
+            if head is not None:
+                media.append((*head, address, tuple(attributes)))
+            head = _media(_cut(s, at, stop))
+            if head is None or len(media) >= most_media:
+                return None
+            address, attributes = "", []
+        elif kind == c"c":
+            value = _connection(_cut(s, at, stop))
+            if value is None:
+                return None
+            if head is None:
+                session_address = value
+            else:
+                address = value
+        elif kind == c"o":
+            origin = _cut(s, at, stop).split()
+        elif kind == c"s":
+            name = _cut(s, at, stop) if at < stop else "-"
+        elif kind == c"t":
+            times.append(_cut(s, at, stop))
+        at = stop + 2
+    if head is not None:
+        media.append((*head, address, tuple(attributes)))
+    if origin is None or len(origin) != 6:
+        return None
+    number = <str> origin[2]
+    if len(number) > 19 or not number.isdigit():
+        return None
+    for head in media:
+        if head[1] and not (head[4] or session_address):
+            return None
+    return (origin[0], origin[1], int(number), origin[5], session_address, name, tuple(times) if times else ("0 0",),
+            tuple(session_attributes), media)
+
+
 def find_param(tuple params not None, str name not None):
     """Value of the named parameter, "" when it has none, None when it is absent; names compare without case."""
     cdef tuple pair
     cdef str key
     for pair in params:
         key = <str> pair[0]
-        if key == name or (len(key) == len(name) and key.lower() == name):
+        if same(key, name) or (len(key) == len(name) and key.lower() == name):
             return "" if pair[1] is None else pair[1]
     return None
 
@@ -351,6 +446,6 @@ def with_params(tuple params not None, dict changes not None):
 
 def render_via(str version not None, str transport not None, str host not None, int port, tuple params not None):
     """Text of a Via value; see `message.Via`."""
-    cdef str upper = "UDP" if transport == "udp" else transport.upper()
+    cdef str upper = "UDP" if same(transport, "udp") else transport.upper()
     cdef str by = f"[{host}]" if ":" in host else host
     return f"SIP/{version}/{upper} {by}:{port}{render_params(params)}" if port else f"SIP/{version}/{upper} {by}{render_params(params)}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
+from firmware.sip import scan
 from firmware.sip.errors import SyntaxProblem
 
 MAX_LINES = 400
@@ -127,6 +128,14 @@ def _number(text: str, what: str, limit: int) -> int:
 
 def parse_sdp(data: bytes) -> Description:
     """Parse a session description. Raises SyntaxProblem."""
+    usual = scan.sdp(data, MAX_LINES, MAX_MEDIA)
+    if usual is None:
+        return _any_sdp(data)
+    user, identity, version, at, address, name, times, attributes, media = usual
+    return Description(user, identity, version, at, address, name, times, attributes, tuple([MediaLine(*line) for line in media]))
+
+
+def _any_sdp(data: bytes) -> Description:
     lines = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
     if len(lines) > MAX_LINES:
         raise SyntaxProblem("SDP has too many lines")

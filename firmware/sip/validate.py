@@ -14,7 +14,7 @@ import re
 
 import msgspec
 
-from firmware.sip.envelope import plain
+from firmware.sip.envelope import plain, usable
 from firmware.sip.errors import SyntaxProblem
 from firmware.sip.message import Request, Response
 from firmware.sip.service import METHODS as SERVICE_METHODS
@@ -166,6 +166,10 @@ def _check_content(request: Request) -> Refusal | None:
 
 def usable_response(response: Response) -> bool:
     """True when a response can be given to a transaction: one Via of ours on top, readable CSeq, a status of RFC 3261."""
+    return usable(response) or _any_usable(response)
+
+
+def _any_usable(response: Response) -> bool:
     if response.version != "2.0" or not 100 <= response.status <= 699 or response.problems:
         return False
     vias = response.headers.get_all("via")

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware.sip import auth, envelope, message, parse, scan, uri, validate, via
+from firmware.sip import auth, envelope, message, parse, scan, sdp, uri, validate, via
 from firmware.sip.errors import SyntaxProblem, Unframeable
 from firmware.sip.headers import Headers, canonical, display_name
 from firmware.sip.message import Message, Request, Response
@@ -78,7 +78,7 @@ def changed(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return data
 
 
-KEYS = ("tag", "TAG", "rport", "x", "\u0130", "i")
+KEYS = ("tag", "TAG", "rport", "received", "x", "\u0130", "i")
 PAIRS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([None, "", "1", "\u5f20"])), max_size=5).map(tuple)
 
 
@@ -131,6 +131,8 @@ def whole(data: bytes) -> bool:
     if isinstance(usual, Request) and envelope.plain(usual):
         assert isinstance(other, Request) and validate._any_syntax(other) is None
         assert envelope.server_key(usual) == envelope.server_key(other)
+    elif isinstance(usual, Response) and envelope.usable(usual):
+        assert isinstance(other, Response) and validate._any_usable(other)
     return True
 
 
@@ -158,6 +160,74 @@ def test_what_is_plain_has_no_fault(others: list[tuple[str, str]], method: str, 
     request = Request(method, uri or "sip:a@b", Headers(fields.items()))
     if envelope.plain(request):
         assert validate._any_syntax(Request(method, uri or "sip:a@b", Headers(fields.items()))) is None
+
+
+ANSWER = {"Via": "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1", "From": "<sip:a@b>;tag=1", "To": "<sip:a@b>;tag=2", "Call-ID": "9",
+          "CSeq": "1 INVITE"}  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(FIELDS), texts), max_size=2), st.sampled_from([0, 99, 100, 200, 699, 700]))
+def test_an_answer_that_is_usable_has_no_fault(others: list[tuple[str, str]], status: int) -> None:
+    fields = {**ANSWER, **{name: value for name, value in others if "\r" not in value and "\n" not in value}}
+    if envelope.usable(Response(status, "", Headers(fields.items()))):
+        assert validate._any_usable(Response(status, "", Headers(fields.items())))
+
+
+def test_the_usual_answer_is_judged_natively() -> None:
+    assert envelope.usable(Response(200, "OK", Headers(ANSWER.items())))
+    assert not envelope.usable(Response(200, "OK", Headers([("Via", ANSWER["Via"]), *ANSWER.items()])))
+    assert not envelope.usable(Response(200, "OK", Headers({**ANSWER, "Via": "SIP/2.0/UDP 192.0.2.9"}.items())))
+
+
+@given(PAIRS)
+def test_where_an_answer_goes_is_written_as_two_parameters(pairs: tuple[tuple[str, str | None], ...]) -> None:
+    top = via.Via("udp", "192.0.2.9", 0, pairs)
+    request = Request("OPTIONS", "sip:a@b", Headers(ANSWER.items()))
+    request.set_top_via(top)
+    told = envelope.stamp(request, "192.0.2.7", 5070)
+    assert told == (top.param("rport") is not None)
+    assert request.via == (top.with_params(rport="5070", received="192.0.2.7") if told else top)
+    assert request.headers.get("via") == request.via.render()
+
+
+BODY = (
+    b"v=0\r\no=- 7 7 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\na=sendrecv\r\nm=audio 4000 RTP/AVP 8 101\r\n"
+    b"a=rtpmap:8 PCMA/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\nm=video 0 RTP/AVP 31\r\nc=IN IP6 2001:db8::1\r\n"
+)
+LINE = st.sampled_from(
+    [b"v=0", b"o=- 1 18446744073709551616 IN IP4 a", b"s=", b"c=IN IP4 ", b"c=IN IP4 a/1", b"c=in ip4 a", b"m=audio 65536 RTP/AVP 0",
+     b"m=AUDIO 5/2 RTP/AVP 0", b"m=a 5 b", b"m=audio 5 RTP/AVP 0", b"a=", b"a=:", b"a=x: y", b"a= x", b"t= ", b"t=1 2", b"b=AS:64", b"=",
+     b"x", b"a=\xe5", b"a=\x1cx", b"a=x\x00", b"a=x\ry", b"", b" "]
+)  # fmt: skip
+
+
+def described(data: bytes) -> bool:
+    """Both readers on a description; whether the usual one took it."""
+    if scan.sdp(data, sdp.MAX_LINES, sdp.MAX_MEDIA) is None:
+        return False
+    assert sdp.parse_sdp(data) == outcome(sdp._any_sdp, data)
+    return True
+
+
+def test_usual_descriptions_are_read_in_one_pass() -> None:
+    assert described(BODY)
+    for path in VECTORS:
+        described(path.read_bytes().partition(b"\r\n\r\n")[2])
+
+
+@given(st.lists(st.tuples(st.integers(0, 13), LINE), max_size=3), edits)
+def test_descriptions_are_read_alike(lines: list[tuple[int, bytes]], changes: list[tuple[int, int, bytes]]) -> None:
+    written = BODY.split(b"\r\n")
+    for place, line in lines:
+        written.insert(place, line)
+    described(b"\r\n".join(written))
+    described(changed(b"\r\n".join(written), changes))
+
+
+@given(st.sampled_from([b"a=x\r\n", b"m=audio 0 RTP/AVP 0\r\n"]), st.integers(0, 3), st.sampled_from([12, 387]))
+def test_too_long_descriptions_are_not_for_one_pass(line: bytes, more: int, near: int) -> None:
+    data = BODY + line * (near + more)
+    assert described(data) == (not isinstance(outcome(sdp._any_sdp, data), str))
 
 
 @given(st.integers(250, 260))
