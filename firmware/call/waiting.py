@@ -259,9 +259,9 @@ def connecting(c: Contact, event: Input, what: str) -> None:
         case Played() if what == "agent":
             _talk(c)
         case LegEnded() if event.leg == c.s.a:
-            # He met nobody: who counts answers takes the CONNECT back.
+            # He met nobody: who counts answers takes the CONNECT back. The agent stands there, as app_queue writes it.
             c.s.wait_ms = event.at - c.s.first_queued
-            c.queue_log("ABANDON", "", 1, c.s.wait_ms)
+            c.queue_log("ABANDON", c.s.agent, 1, c.s.wait_ms)
             c.gone(event, Cause.ABANDONED)
         case LegEnded() if event.leg == c.s.b:
             leg = c.s.legs[event.leg]

@@ -25,6 +25,11 @@ strategy=linear
 retry=1
 leavewhenempty=paused
 member => PJSIP/2003
+[a]
+strategy=linear
+retry=1
+announce=long
+member => PJSIP/2004
 """
 DIALPLAN = """exten => mt,1,Answer()
  same => n,Queue(m,,,,3)
@@ -32,6 +37,8 @@ exten => m,1,Answer()
  same => n,Queue(m)
 exten => e,1,Answer()
  same => n,Queue(e)
+exten => a,1,Answer()
+ same => n,Queue(a)
 [out]
 exten => 1,1,Hangup()
 """
@@ -91,6 +98,19 @@ def live(scene: AtTheirs) -> None:
     scene.pause("2003", True)
     scene.until(lambda: _over(scene, leg) >= 0, 20)
     scene.pause("2003", False)
+    for number, who in (("13800000010", "agent"), ("13800000011", "caller")):
+        leg = scene.call(number, "a")
+        scene.until(lambda number=number: bool(_rung(scene, "2004", number)))     # type: ignore[misc]
+        ring = _rung(scene, "2004", number)[0]
+        scene.lift(ring.leg)
+        _wait(scene, 2000)                  # the agent hears an announcement, the caller waits on
+        scene.hang_up(ring.leg if who == "agent" else leg)
+        _wait(scene, 800)
+        if who == "agent":
+            scene.hang_up(leg)
+        else:
+            _wait(scene, 8000)              # it looks after him when the announcement is over
+        _wait(scene, 800)
     scene.one.far.ask("queue add member PJSIP/2002 to m")
     scene.one.far.ask("queue remove member PJSIP/2002 from m")
     _wait(scene, 2000)
@@ -98,7 +118,8 @@ def live(scene: AtTheirs) -> None:
 
 def main(folder: Path) -> None:
     """Live and keep the files."""
-    with at_theirs(QUEUES, {"2001": "", "2002": "", "2003": "", "2099": ""}, general="autofill=yes\n", dialplan=DIALPLAN) as scene:
+    phones = dict.fromkeys(("2001", "2002", "2003", "2004", "2099"), "")
+    with at_theirs(QUEUES, phones, general="autofill=yes\n", dialplan=DIALPLAN) as scene:
         live(scene)
         time.sleep(1)
         folder.mkdir(parents=True, exist_ok=True)
