@@ -12,10 +12,14 @@ from tests.dsp.signals import noise, pcm, samples, silence, sine, speech
 
 
 def test_quiet_speech_comes_close_to_the_target(rng: np.random.Generator) -> None:
-    one = GainControl()
-    one.process(pcm(speech(rng, 20.0, level_dbm0=-28) + noise(rng, 160000, -68)))
-    assert one.speech_dbm0 + one.gain_db == pytest.approx(-21, abs=2)
-    assert 4 < one.gain_db < 10
+    found = []
+    for _ in range(6):
+        one = GainControl()
+        one.process(pcm(speech(rng, 20.0, level_dbm0=-28) + noise(rng, 160000, -68)))
+        found.append((one.speech_dbm0 + one.gain_db, one.gain_db))
+    level, gain = np.mean(found, axis=0)
+    assert level == pytest.approx(-21, abs=2)  # one draw of 300: -20.5 +- 0.6
+    assert 4 < gain < 10  # 7.3 +- 0.5
 
 
 def test_gain_is_bounded_and_normal_speech_is_left_bit_for_bit(rng: np.random.Generator) -> None:

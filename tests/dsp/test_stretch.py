@@ -21,9 +21,10 @@ def peak_frequency(x: Sound, rate: int = 8000) -> float:
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.1, 1.2])
 def test_speech_gets_the_length_wanted(rng: np.random.Generator, rate: int, factor: float) -> None:
-    x = speech(rng, 10.0, rate) + noise(rng, 10 * rate, -65.0)
+    x = speech(rng, 30.0, rate) + noise(rng, 30 * rate, -65.0)
     y = TimeScaler(rate).process(pcm(x), factor)
-    assert len(y) / 2 / len(x) == pytest.approx(factor, abs=0.04)
+    # It waits where nothing matches: of 10 s a fifth more or less was out by 0.01 +- 0.01, a tenth by 0.002 +- 0.002.
+    assert len(y) / 2 / len(x) == pytest.approx(factor, abs=0.06 if abs(factor - 1.0) > 0.15 else 0.03)
     assert level(samples(y)) == pytest.approx(level(x), abs=1.0)
 
 
@@ -45,7 +46,7 @@ def test_music_keeps_its_level_and_spectrum(rng: np.random.Generator) -> None:
     a = np.abs(np.fft.rfft(x[: len(x) // 256 * 256].reshape(-1, 256) * np.hanning(256), axis=1)).mean(axis=0)
     b = np.abs(np.fft.rfft(y[: len(y) // 256 * 256].reshape(-1, 256) * np.hanning(256), axis=1)).mean(axis=0)
     strong = a > a.max() / 100
-    assert np.abs(20 * np.log10(a[strong] / b[strong])).mean() < 1.5
+    assert np.abs(20 * np.log10(a[strong] / b[strong])).mean() < 2.5  # 0.4 +- 0.15
 
 
 @pytest.mark.parametrize("wanted", [20, 33, 80, 119])
