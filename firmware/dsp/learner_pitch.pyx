@@ -111,6 +111,7 @@ cdef void learn_vote(LearnWork* w, int count) noexcept nogil:
 cdef double _highest(const float* x, int n, double low, double high, double step, double* power) noexcept nogil:
     """Frequency (Hz) of the greatest spectrum between two limits: on a grid, then halving the step."""
     cdef double re, im, f = low, best = -1.0, at = low, p, around
+    cdef int side
     while f <= high:
         learn_bin(x, n, 2.0 * M_PI * f / 8000.0, &re, &im)
         p = re * re + im * im
@@ -121,7 +122,8 @@ cdef double _highest(const float* x, int n, double low, double high, double step
     while step > 0.05:
         step *= 0.5
         around = at
-        for f in (around - step, around + step):
+        for side in range(2):           # not over a pair of floats: Cython 3.1, which images are made with, would make a tuple of it
+            f = around + step if side else around - step
             learn_bin(x, n, 2.0 * M_PI * f / 8000.0, &re, &im)
             p = re * re + im * im
             if p > best:
