@@ -110,6 +110,12 @@ def test_a_call_that_was_handed_over_has_no_second_end(lived: AtOurs) -> None:
             assert [line[4] for line in lines if line[1] == call] == ["ENTERQUEUE", "CONNECT", event]
 
 
+def test_a_callback_that_was_cancelled_is_in_the_report(lived: AtOurs) -> None:
+    reports = lived.office.reports
+    (found,) = fig.callbacks(reports.tally(reports.today()))
+    assert (found.name, found.asked, found.cancelled, found.reached, found.lost) == ("m", 1, 1, 0, 0)
+
+
 def test_a_key_that_leads_out_of_the_queue_comes_first(lived: AtOurs) -> None:
     (ours,) = [line.split("|")[5:] for line in lived.log() if "|EXITWITHKEY|" in line]
     (theirs,) = [line.split("|")[5:] for line in real("queue_log") if "|EXITWITHKEY|" in line]
