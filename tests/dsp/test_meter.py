@@ -24,7 +24,7 @@ def test_a_sine_reads_its_level_in_rms_and_in_peak(rate: int, dbm0: float) -> No
 def test_white_noise_reads_its_power(rng: np.random.Generator) -> None:
     meter = LevelMeter()
     meter.feed(pcm(noise(rng, 8000, -30)))
-    assert meter.level_dbm0 == pytest.approx(-30, abs=0.8)
+    assert meter.level_dbm0 == pytest.approx(-30, abs=1.0)
 
 
 def test_silence_reads_the_least_level() -> None:
