@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import msgspec
 
@@ -57,12 +56,6 @@ TRUNK = "trunk/"                          # accounts of trunks: their name behin
 PING, PONG = b"\r\n\r\n", b"\r\n"      # RFC 5626 section 3.5.1
 
 
-class Timed(Protocol):
-    """What has timers."""
-
-    def deadline(self) -> int | None: ...
-
-
 class Endpoint:
     """`token(n)` gives n random hexadecimal digits. `secrets` maps account to password.
 
@@ -102,9 +95,6 @@ class Endpoint:
         self.trunks = TrunkClients(self.transactions, token, self._carrier, settings.server_name)
         self.trunks.keep_alive_ms = settings.keep_alive_s * 1000
         self.calls.proof = self._prove
-        self._timed: tuple[Timed, ...] = (
-            self.transactions, self.registrar, self.calls, self.subscriptions, self.referrals, self.trunks, self.keep_alive,
-        )  # fmt: skip
 
     # --- the six methods ----------------------------------------------------------------------------------------------
 
@@ -155,9 +145,13 @@ class Endpoint:
 
     def deadline(self) -> int | None:
         """Engine ms at which `expire` is due, None for never."""
+        # Asked after every message. Each call has a place of its own: the interpreter learns there what it calls.
+        known = (
+            self.transactions.deadline(), self.registrar.deadline(), self.calls.deadline(), self.subscriptions.deadline(),
+            self.referrals.deadline(), self.trunks.deadline(), self.keep_alive.deadline(),
+        )  # fmt: skip
         soonest: int | None = None
-        for part in self._timed:         # asked after every message
-            at = part.deadline()
+        for at in known:
             if at is not None and (soonest is None or at < soonest):
                 soonest = at
         return soonest

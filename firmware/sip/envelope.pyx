@@ -43,38 +43,53 @@ cdef class Message:
     cdef str _call_id
     cdef tuple _key
 
-    @property
-    def via(self):
-        """The top Via."""
+    cdef object top(self):
         cdef str line
         if self._via is None:
             line = self.headers._first("via") or ""
             self._via = _parse_via(_split(line, ",")[0] if "," in line else line)
         return self._via
 
-    @property
-    def from_(self):
+    cdef object sender(self):
         if self._from is None:
             self._from = _parse_name_addr(self.headers._first("from") or "")
         return self._from
 
-    @property
-    def to(self):
+    cdef object addressee(self):
         if self._to is None:
             self._to = _parse_name_addr(self.headers._first("to") or "")
         return self._to
 
-    @property
-    def cseq(self):
+    cdef object sequence(self):
         if self._cseq is None:
             self._cseq = _parse_cseq(self.headers._first("cseq") or "")
         return self._cseq
 
-    @property
-    def call_id(self):
+    cdef str identity(self):
         if self._call_id is None:
             self._call_id = (self.headers._first("call-id") or "").strip()
         return self._call_id
+
+    @property
+    def via(self):
+        """The top Via."""
+        return self.top()
+
+    @property
+    def from_(self):
+        return self.sender()
+
+    @property
+    def to(self):
+        return self.addressee()
+
+    @property
+    def cseq(self):
+        return self.sequence()
+
+    @property
+    def call_id(self):
+        return self.identity()
 
     @property
     def contact(self):
@@ -228,10 +243,10 @@ def plain(Request request not None):
         if not seen[kind]:
             return False
     try:
-        if request.via.version != "2.0" or request.cseq.method != method or not _word(request.call_id):
+        if request.top().version != "2.0" or request.sequence().method != method or not _word(request.identity()):
             return False
-        request.from_
-        to = request.to.uri.scheme
+        request.sender()
+        to = request.addressee().uri.scheme
         if method == "REGISTER" and to != "sip" and to != "sips":
             return False
         uri = _parse_uri(request.uri)
@@ -261,10 +276,10 @@ def usable(Response response not None):
     if not vias:
         return False
     try:
-        if not _find_param(response.via.params, "branch"):
+        if not _find_param(response.top().params, "branch"):
             return False
-        response.cseq
-        return bool(response.from_.uri.scheme) and bool(response.to.uri.scheme)
+        response.sequence()
+        return bool(response.sender().uri.scheme) and bool(response.addressee().uri.scheme)
     except _Problem:
         return False
 
@@ -275,18 +290,18 @@ def server_key(Request request not None):
     if request._key is not None:
         return request._key
     method = "INVITE" if request.method == "ACK" else request.method
-    via, cseq = request.via, request.cseq
+    via, cseq = request.top(), request.sequence()
     branch = _find_param(via.params, "branch") or ""
     if branch.startswith(MAGIC) and len(branch) > len(MAGIC):
-        request._key = (branch, request.call_id, str(cseq.number), method)
+        request._key = (branch, request.identity(), str(cseq.number), method)
         return request._key
     # RFC 2543 matching (section 17.2.3)
-    return ("", request.uri, request.from_.tag, request.call_id, str(cseq.number), method, f"{via.host}:{via.port}{branch}")
+    return ("", request.uri, request.sender().tag, request.identity(), str(cseq.number), method, f"{via.host}:{via.port}{branch}")
 
 
 def stamp(Request request not None, str host not None, port):
     """Write `received` and `rport` into the top Via where its sender asks for that (RFC 3581); whether it does. Raises SyntaxProblem."""
-    via = request.via
+    via = request.top()
     cdef tuple before = via.params, pair
     cdef list params
     cdef str number
