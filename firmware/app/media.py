@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from firmware.app.chips import Chips, chips_of
 from firmware.app.handover import Handover
-from firmware.call.spoken import language_of, spoken
+from firmware.call.spoken import group_of, spoken
 from firmware.dsp.engine import Engine
 from firmware.dsp.ring import RingSegment
 from firmware.errors import HardwareError
@@ -47,7 +47,7 @@ def main(handover: Handover) -> int:
     fds, reports = [each.fileno() for each in handover.rtp], [each.fileno() for each in handover.rtcp]
     chips = chips_of(handover)
     ready = {"", *spoken(handover.config)}      # what else is asked for comes from core (`media/clips.py`)
-    clips = sorted(one for one in clip_files(site=site_root(handover.state)).items() if language_of(one[0]) in ready)
+    clips = sorted(one for one in clip_files(site=site_root(handover.state)).items() if group_of(one[0]) in ready)
     slots = {*handover.board.slots_fxo, *handover.board.slots_fxs}
     return run(handover.ring, handover.event_fd, handover.channel_media, world_fd, fds, clips, jitter, chips, reports, slots)
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack
 
 from firmware.call.quality import Quality
-from firmware.call.speech import LANGUAGES
 from firmware.dsp import abi
 from firmware.dsp.ring import CommandWriter, EventReader, RingSegment
 from firmware.errors import EngineBusy, EngineRefused, HardwareError
@@ -87,7 +86,7 @@ class Media(Generic[ClockType]):
         self.clock: ClockType = clock
         self.adopted = False
         self.lost_clips: list[str] = []
-        """Clips of the languages to be ready that media lacked at `start`: they are loaded from then on."""
+        """Clips of the groups to be ready that media lacked at `start`: they are loaded from then on."""
         self._ring = ring
         self._event_fd = event_fd
         self._channel = channel
@@ -117,10 +116,10 @@ class Media(Generic[ClockType]):
         """Call `fn` with every event, in order."""
         self._subscribers.append(fn)
 
-    async def start(self, clips: Mapping[str, Path], languages: Collection[str] = LANGUAGES) -> list[PortState]:
+    async def start(self, clips: Mapping[str, Path], groups: Collection[str]) -> list[PortState]:
         """Meet the media process; returns what it still runs. Events that waited are delivered after the caller went on.
 
-        `clips`: every name core may use, with its file; it may grow. What media lacks of these languages is logged, kept in `lost_clips`
+        `clips`: every name core may use, with its file; it may grow. What media lacks of these groups is logged, kept in `lost_clips`
         and loaded. Raises HardwareError when media does not answer within 15 s.
         """
         self._loop = asyncio.get_running_loop()
@@ -132,7 +131,7 @@ class Media(Generic[ClockType]):
         states = await self.ports()
         self.adopted = bool(states)
         self._rebuild(states)
-        self.lost_clips = self._clips.know(clips, languages)
+        self.lost_clips = self._clips.know(clips, groups)
         if self.lost_clips:
             log.warning("media lacks %d clips (%s ...): they are loaded", len(self.lost_clips), ", ".join(self.lost_clips[:5]))
         self._loop.call_soon(self._release)
@@ -494,9 +493,9 @@ class Media(Generic[ClockType]):
         event = Played(port=port, at=self.clock.now(), wall_ms=self.clock.wall_ms(), token=token, finished=finished, digit="")
         self.clock.call_later(0, lambda: self._deliver(event))
 
-    def speak(self, languages: Collection[str]) -> None:
-        """Have the clips of these languages ready: those that media lacks are loaded, what is asked for before then waits."""
-        self._clips.speak(languages)
+    def speak(self, groups: Collection[str]) -> None:
+        """Have the clips of these groups (`call/spoken.py`) ready: those that media lacks are loaded, who asks before then waits."""
+        self._clips.speak(groups)
 
     def load_clip(self, name: str, source: Path | bytes) -> asyncio.Future[int]:
         """Have media load a WAV (8 kHz, one channel, 16 bit: a file, or itself) as a clip, or in the place of one of that name.

@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-Media starts with the clips of the languages that the configuration in force can ask for (`call/spoken.py`). Here is known which files there
-are and which number each has in media. Another configuration names its languages (`speak`): what lacks is loaded one file after the other,
+Media starts with the groups of clips that the configuration in force can ask for (`call/spoken.py`). Here is known which files there
+are and which number each has in media. Another configuration names its groups (`speak`): what lacks is loaded one file after the other,
 `AT_ONCE` at a time, by the event loop of the media process, never by its engine. A prompt that needs a clip that is not there yet, whatever
-led to it, waits: its clips are loaded before others, and then it is played; the rest of its language follows. A command that would have
+led to it, waits: its clips are loaded before others, and then it is played; the rest of its group follows. A command that would have
 stopped the prompt ends one that waits, too, with the same `Played`. A file that cannot be loaded is told once and left out until media is
 replaced. While media is asked for its numbers, after it was replaced, every prompt waits: those of its predecessor mean nothing.
 Invariants: one prompt waits at each port; nothing waits for ever: each load is answered, or fails when media is replaced.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from firmware.call.spoken import language_of
+from firmware.call.spoken import group_of
 from firmware.errors import EngineBusy, EngineRefused
 from firmware.media.requests import Requests
 
@@ -50,7 +50,7 @@ class Clips:
         self._requests, self._play, self._ended = requests, play, ended
         self._meeting = False
         self._files: Mapping[str, Path] = {}
-        self._languages: set[str] = {""}
+        self._groups: set[str] = {""}
         self._wanted: deque[str] = deque()
         self._flying: set[str] = set()
         self._broken: set[str] = set()
@@ -59,18 +59,18 @@ class Clips:
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
-    def know(self, files: Mapping[str, Path], languages: Collection[str]) -> list[str]:
-        """Every clip there is with its file (the mapping may grow), and the languages to have ready; those that lack, which are loaded."""
+    def know(self, files: Mapping[str, Path], groups: Collection[str]) -> list[str]:
+        """Every clip there is with its file (the mapping may grow), and the groups to have ready; those that lack, which are loaded."""
         self._files = files
-        self.speak(languages)
+        self.speak(groups)
         return sorted({*self._wanted, *self._flying})
 
-    def speak(self, languages: Collection[str]) -> None:
-        """Have these languages ready, too. None is taken back: a call may be in the middle of it."""
-        self._languages.update(languages)
+    def speak(self, groups: Collection[str]) -> None:
+        """Have these groups ready, too. None is taken back: a call may be in the middle of it."""
+        self._groups.update(groups)
         if not self._meeting:
             known = {*self.numbers, *self._flying, *self._broken, *self._wanted}
-            self._wanted.extend(name for name in self._files if name not in known and language_of(name) in self._languages)
+            self._wanted.extend(name for name in self._files if name not in known and group_of(name) in self._groups)
             self._pump()
 
     def lost(self) -> None:
@@ -108,7 +108,7 @@ class Clips:
         """Play it when its clips are there."""
         self._waiting[port] = prompt
         self._first(prompt)
-        self.speak({language_of(name) for name in prompt.clips})
+        self.speak({group_of(name) for name in prompt.clips})
 
     def _first(self, prompt: Prompt) -> None:
         """Its clips come before others."""

@@ -64,9 +64,9 @@ def replace(branch: Branch, name: str) -> None:
 
 def test_what_is_said_is_heard_in_the_language_that_is_asked_for(branch: Branch) -> None:
     files = clip_files()
-    either = {language: sum(not name.startswith(f"{other}/") for name in files) for language, other in (("en", "zh"), ("zh", "en"))}
+    each = {language: sum(not name.startswith(f"{other}/") for name in files) for language, other in (("en", "zh"), ("zh", "en"))}
     assert spoken_to_owner(branch) == (True, False)
-    assert started_with(branch) == [either["en"]]
+    assert started_with(branch) == [each["en"]]
 
     put(branch, "mailboxes.202.language", "zh")
     assert spoken_to_owner(branch) == (False, True)
@@ -82,7 +82,7 @@ def test_what_is_said_is_heard_in_the_language_that_is_asked_for(branch: Branch)
     put(branch, "site.languages", '["zh"]')
     assert spoken_to_owner(branch) == (False, True)
     replace(branch, "media")
-    assert started_with(branch)[-1] == either["zh"]
+    assert started_with(branch)[-1] == each["zh"]
     put(branch, "site.languages", '["en", "zh"]')
     assert spoken_to_owner(branch) == (True, False)
     replace(branch, "core")

@@ -28,7 +28,7 @@ from firmware.call.model import (
     LegRinging,
     Party,
 )
-from firmware.call.spoken import spoken
+from firmware.call.spoken import group_of, spoken
 from firmware.call.state import ContactState
 from firmware.call.switchboard import Switchboard, SwitchState
 from firmware.call.times import LocalTime
@@ -313,7 +313,9 @@ class Stage:
     def _act(self, contact: str, action: do.Action) -> None:
         self.done.append((self.now, contact, action))
         if isinstance(action, (do.PlayPrompt, vm.PlayFile)):
-            assert action.language in self.spoken, "media has the languages that the configuration can ask for, and this is none of them"
+            says = action.says if isinstance(action, do.PlayPrompt) else (*action.before, *action.after)
+            needs = {action.language} | {group_of(f"{action.language}/{say.prompt}") for say in says}
+            assert needs <= self.spoken, "media has the prompts that the configuration can ask for, and this is none of them"
         match action:
             case do.AnswerLeg():
                 if action.leg in self.legs:

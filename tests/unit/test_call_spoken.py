@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from firmware.call.speech import LANGUAGES
-from firmware.call.spoken import language_of, spoken
-from firmware.config.schema.calls import Menu, MenuKey
+from firmware.call.spoken import group_of, spoken
+from firmware.config.schema.calls import Menu, MenuKey, Queue
 from firmware.config.schema.ivr import Node
+from firmware.config.schema.people import Agent
 from firmware.config.schema.system import Site
 from firmware.config.schema.tree import Config
 from firmware.config.schema.voicemail import Mailbox, Studio
@@ -48,7 +49,29 @@ def menu(**key: str) -> dict[str, Menu]:
     ],
 )  # fmt: skip
 def test_what_a_configuration_can_ask_for(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert spoken(Config(**changes)) == expected
+    assert tuple(group for group in spoken(Config(**changes)) if "/" not in group) == expected
+
+
+BOX, CENTRE = {"vm"}, {"cb", "q", "rate"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, set()),
+        ({"mailboxes": {"201": Mailbox(extensions=["201"], pin="7391")}}, BOX),
+        ({"studio": Studio(pin="8264")}, BOX),
+        ({"queues": {"sales": Queue()}}, CENTRE),
+        ({"agents": {"8001": Agent(pin="4711")}}, CENTRE),
+        ({"ivr": {"words": Node(kind="say", prompts=["q.thanks"])}}, {"q"}),
+        ({"menus": {"main": Menu(prompt="vm.away", keys={"1": MenuKey(to="hangup")})}}, BOX),
+    ],
+)
+def test_the_parts_that_a_configuration_has(changes: dict[str, Any], expected: set[str]) -> None:
+    groups = spoken(Config(**changes))
+    assert {group.partition("/")[2] for group in groups} - {""} == expected
+    languages = [group for group in groups if "/" not in group]
+    assert set(groups) == {*languages, *(f"{language}/{part}" for language in languages for part in expected)}
 
 
 def structs(kind: Any, seen: set[Any]) -> Iterator[type[msgspec.Struct]]:
@@ -79,6 +102,6 @@ def test_every_setting_of_a_language_is_known_here() -> None:
     assert found == SAID | NOT_SAID
 
 
-def test_the_language_of_a_clip_is_its_folder() -> None:
-    names = ("zh/q.pos.1", "en/n.1", "beep", "music.hold", "music/zh", "vm/x@1")
-    assert [language_of(name) for name in names] == ["zh", "en", "", "", "", ""]
+def test_the_group_of_a_clip_is_its_language_or_its_part_of_it() -> None:
+    clips = ("zh/q.pos.1", "en/n.1", "en/queue.sales", "en/vm.keys", "zh/vm.bad.pin", "beep", "music.hold", "music/zh", "vm/x@1")
+    assert [group_of(name) for name in clips] == ["zh/q", "en", "en", "en/vm", "zh", "", "", "", ""]

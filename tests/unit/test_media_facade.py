@@ -118,7 +118,7 @@ def scenario(tmp_path: Path, body: Callable[[Plant, Core, list[PortState]], Any]
         loop.add_reader(plant.media_end.fileno(), lambda: _on_channel(plant.engine, plant.media_end, side))
         core = Core(plant)
         try:
-            states = await core.media.start(plant.paths)
+            states = await core.media.start(plant.paths, ["en"])
             await body(plant, core, states)
         finally:
             core.media.detach()
@@ -254,7 +254,7 @@ def test_a_new_core_adopts_the_ports_of_the_old_and_gets_what_was_missed(tmp_pat
 
         plant.ring.set_core_present(True)
         heir = Core(plant)
-        states = await heir.media.start(plant.paths)
+        states = await heir.media.start(plant.paths, ["en"])
         heard_at_start = list(heir.events)
         assert heir.media.adopted
         assert {s.port: (s.tag, s.bridge) for s in states}[rtp.port] == ("leg-a", 2)
