@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 CONFIGS = sorted((HERE / "configs").glob("*_defconfig"))
 PINNED = (HERE / "pinned").read_text().split()
+# What only the older U-Boot of `make vm` knows under these names; common/uboot.fragment has the newer ones.
+RENAMED = ("CONFIG_SYS_REDUNDAND_ENVIRONMENT=y", "CONFIG_USE_DEFAULT_ENV_FILE=y")
 
 
 def unmet(asked: str, result: str, prefix: str = "BR2_") -> list[str]:
@@ -104,15 +107,29 @@ def checked_packages(buildroot: Path) -> list[str]:
     return [] if done.returncode == 0 else [f"check-package: {line}" for line in (done.stdout + done.stderr).splitlines() if line.strip()]
 
 
+def board_of(config: str) -> str:
+    """Name of the board that a Buildroot configuration is for."""
+    found = re.search(r'^BR2_ROOTFS_POST_SCRIPT_ARGS="([^" ]*)', config, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
 def built(folder: Path) -> list[str]:
     """What of the fragments did not stick in a finished build."""
     faults = []
-    for name, fragment in (("linux-[0-9]*", HERE / "common" / "linux.fragment"), ("busybox-[0-9]*", HERE / "common" / "busybox.fragment")):
-        for config in folder.glob(f"build/{name}/.config"):
-            faults += [f"{config.parent.name}: lost {line}" for line in unmet(fragment.read_text(), config.read_text(), "CONFIG_")]
-            break
-        else:
+    config = folder / ".config"
+    board = HERE.parent / "board" / (board_of(config.read_text()) if config.exists() else "")
+    common = HERE / "common"
+    for name, fragments in (
+        ("linux-[0-9]*", [common / "linux.fragment", board / "linux.fragment"]),
+        ("busybox-[0-9]*", [common / "busybox.fragment"]),
+        ("uboot-[0-9]*", [common / "uboot.fragment", board / "uboot.config"]),
+    ):
+        made = next(iter(folder.glob(f"build/{name}/.config")), None)
+        if made is None:
             faults.append(f"{folder}: no {name} was built")
+            continue
+        asked = "".join(path.read_text() for path in fragments if path.exists())
+        faults += [f"{made.parent.name}: lost {line}" for line in unmet(asked, made.read_text(), "CONFIG_") if line not in RENAMED]
     return faults
 
 

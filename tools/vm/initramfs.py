@@ -61,12 +61,14 @@ def archive(entries: Iterable[tuple[str, int, bytes, tuple[int, int]]]) -> bytes
     return packed + _entry("TRAILER!!!", 0, b"", 0)
 
 
-def build(busybox: Path, modules: Iterable[tuple[str, bytes]], target: Path) -> None:
-    """Write the archive; the same input gives the same bytes."""
-    listed = list(modules)
+def build(busybox: Path, modules: Iterable[tuple[str, bytes]], target: Path, libraries: Iterable[tuple[str, bytes]] = ()) -> None:
+    """Write the archive; the same input gives the same bytes. `libraries`: of a busybox that is not one static program."""
+    listed, shared = list(modules), list(libraries)
     entries: list[tuple[str, int, bytes, tuple[int, int]]] = [
-        (folder, stat.S_IFDIR | 0o755, b"", (0, 0)) for folder in ("bin", "dev", "proc", "sys", "slot", "modules")
+        (folder, stat.S_IFDIR | 0o755, b"", (0, 0))
+        for folder in ("bin", "dev", "proc", "sys", "slot", "modules", *(["lib"] if shared else []))
     ]
+    entries += [(f"lib/{name}", stat.S_IFREG | 0o755, data, (0, 0)) for name, data in shared]
     entries += [
         ("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)),
         ("dev/null", stat.S_IFCHR | 0o666, b"", (1, 3)),

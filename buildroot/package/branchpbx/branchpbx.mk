@@ -7,7 +7,10 @@
 BRANCHPBX_VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' $(BR2_EXTERNAL_BRANCHPBX_PATH)/../firmware/__init__.py)
 BRANCHPBX_SITE = $(BR2_EXTERNAL_BRANCHPBX_PATH)/..
 BRANCHPBX_SITE_METHOD = local
-BRANCHPBX_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude .venv --exclude build/vm --exclude build/far --exclude state --exclude .git
+# Of what was made in the checkout only the prompts: `build` holds Buildroot's own output, and modules compiled for this machine or translated
+# by another Cython have no place in the image.
+BRANCHPBX_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --include /build/prompts --exclude '/build/*' --exclude /.venv --exclude /state \
+	--exclude '.*_cache' --exclude __pycache__ --exclude '*.so' --exclude '/firmware/**.c'
 BRANCHPBX_LICENSE = Apache-2.0
 BRANCHPBX_LICENSE_FILES = LICENSE
 BRANCHPBX_DEPENDENCIES = alsa-lib host-python-cython host-python-setuptools libsrtp openssl opus python3
@@ -26,6 +29,8 @@ define BRANCHPBX_INSTALL_TARGET_CMDS
 		--exclude '*.h' $(@D)/firmware $(BRANCHPBX_FOLDER)/
 	cp -a $(@D)/board/. $(BRANCHPBX_FOLDER)/board/
 	cp -a $(@D)/build/prompts $(BRANCHPBX_FOLDER)/build/
+	$(HOST_DIR)/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -s $(TARGET_DIR) -p / \
+		$(BRANCHPBX_FOLDER)/firmware
 endef
 
 $(eval $(generic-package))

@@ -1,0 +1,106 @@
+"""What an image of Buildroot needs to start: kernel and initramfs in its slot, the boot loader's script, nothing of this machine."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tools.vm import uboot
+
+TOP = Path(__file__).resolve().parents[2]
+BUILDROOT = TOP / "buildroot"
+BOARDS = ["qemu-armv7", "am335x-linecard"]
+
+
+def load(path: Path) -> ModuleType:
+    """A script of the external tree, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"buildroot_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_boot_loaders_script_loads_what_is_in_the_slot(board: str) -> None:
+    text = load(BUILDROOT / "common/environment.py").environment(TOP / "board" / board)
+    assert not re.search(r"@[A-Z]+@", text)
+    start = next(line for line in text.splitlines() if line.startswith("start="))
+    assert "/boot/vmlinuz" in start and "/boot/initramfs" in start
+    # bootz wants the size of the initramfs: it is what is loaded last.
+    assert start.rindex("load ") == start.index("load ${disk}:${part} ${ramdisk_addr_r}")
+    # Each `if` has its end, or the shell of the boot loader refuses the line.
+    for line in text.splitlines():
+        words = re.findall(r"\b(if|fi)\b", line.split("=", 1)[-1])
+        assert words.count("if") == words.count("fi"), line
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_buildroots_boot_loader_gets_the_options_by_their_newer_names(board: str) -> None:
+    config = (BUILDROOT / "configs" / f"branchpbx_{board.replace('-', '_')}_defconfig").read_text()
+    assert "common/uboot.fragment" in config and load(BUILDROOT / "check.py").board_of(config) == board
+    stored = re.search(r'LIST_STATIC=\\"(.*)\\"', (BUILDROOT / "external.mk").read_text())
+    assert stored is not None and stored.group(1) == uboot.STORED
+
+
+def test_a_boot_loaders_option_that_was_dropped_is_told_after_the_build(tmp_path: Path) -> None:
+    check = load(BUILDROOT / "check.py")
+    (tmp_path / ".config").write_text('BR2_ROOTFS_POST_SCRIPT_ARGS="am335x-linecard"\n')
+    made = tmp_path / "build" / "uboot-2026.01" / ".config"
+    made.parent.mkdir(parents=True)
+    asked = (BUILDROOT / "common/uboot.fragment").read_text() + (TOP / "board/am335x-linecard/uboot.config").read_text()
+    made.write_text(asked)
+    assert not [fault for fault in check.built(tmp_path) if "lost" in fault]
+    made.write_text(asked.replace("CONFIG_ENV_REDUNDANT=y\n", ""))
+    assert [fault for fault in check.built(tmp_path) if "lost" in fault] == ["uboot-2026.01: lost CONFIG_ENV_REDUNDANT=y"]
+
+
+def test_kernel_and_initramfs_get_the_names_that_the_script_loads(tmp_path: Path) -> None:
+    finish = load(BUILDROOT / "common/finish.py")
+    with pytest.raises(SystemExit, match="no kernel"):
+        finish.early(tmp_path)
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/lib").mkdir()
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/zImage").write_bytes(b"kernel")
+    # This machine's own: a program that needs libraries, found by what it names.
+    source = Path("/bin/sh").resolve()
+    (tmp_path / "usr/bin/busybox").write_bytes(source.read_bytes())
+    with pytest.raises(SystemExit, match=r"the library \S+ is not in"):
+        finish.early(tmp_path)
+    shown = subprocess.run(["ldd", str(source)], capture_output=True, text=True, check=True).stdout
+    libraries = {Path(word).name: Path(word) for word in re.findall(r"(/\S+)", shown)}
+    for name, path in libraries.items():
+        (tmp_path / "usr/lib" / name).write_bytes(path.read_bytes())
+    (tmp_path / "boot/vmlinuz").rename(tmp_path / "boot/zImage")
+    finish.early(tmp_path)
+    assert (tmp_path / "boot/vmlinuz").read_bytes() == b"kernel" and not (tmp_path / "boot/zImage").exists()
+    data = gzip.decompress((tmp_path / "boot/initramfs").read_bytes())
+    assert all(f"lib/{name}\0".encode() in data for name in libraries if name != "ld-linux-x86-64.so.2")
+
+
+def test_nothing_compiled_or_translated_here_goes_into_the_image(tmp_path: Path) -> None:
+    words = re.search(r"RSYNC_EXCLUSIONS = (.*\n.*)\n", (BUILDROOT / "package/branchpbx/branchpbx.mk").read_text())
+    assert words is not None
+    options = [word.strip("'") for word in words.group(1).replace("\\\n", " ").split()]
+    names = ("build/prompts/en/a.wav", "build/buildroot/board/target/x", "build/vm/x", ".venv/x", "state/x", "firmware/dsp/a.c",
+             "firmware/dsp/a.cpython-311-x86_64-linux-gnu.so", "firmware/dsp/a.pyx", "firmware/dsp/a.h", "firmware/__pycache__/a.pyc",
+             ".mypy_cache/x", "firmware/state/a.py", "buildroot/package/branchpbx-codec/src/b.c")  # fmt: skip
+    for name in names:
+        (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / name).touch()
+    try:
+        subprocess.run(["rsync", "-au", *options, f"{tmp_path}/from/", str(tmp_path / "to")], check=True)
+    except FileNotFoundError:
+        pytest.skip("rsync, which Buildroot needs, is not installed")
+    there = {str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*") if path.is_file()}
+    assert there == {"build/prompts/en/a.wav", "firmware/dsp/a.pyx", "firmware/dsp/a.h", "firmware/state/a.py",
+                     "buildroot/package/branchpbx-codec/src/b.c"}  # fmt: skip
