@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from firmware.config.board import Board
 from firmware.config.schema.tree import Config
@@ -21,9 +22,11 @@ PROCESSES = ("media", "core", "manage", "world")
 PASS_S = 3.0
 
 
-@dataclass
-class Handover:
-    """Made once by the parent; children get it through fork and drop what they do not need."""
+class Handover(Struct, eq=False):
+    """Made once by the parent; children get it through fork and drop what they do not need.
+
+    No dataclass: those are compiled at each start.
+    """
 
     state: Path
     """State folder; `run`, `log`, `recordings` exist below it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
+from pkgutil import get_data
 
 from firmware.config.schema.tree import Config
 from firmware.line.profiles import profile
@@ -28,7 +28,7 @@ def emergency_numbers(country: str, added: Iterable[str] = ()) -> tuple[str, ...
 @cache
 def services(country: str) -> dict[str, str]:
     """Number by kind of service ("sos", "fire"), as the country has them."""
-    tables = tomllib.loads(resources.files("firmware.config").joinpath("emergency_services.toml").read_text("utf-8"))
+    tables = tomllib.loads((get_data("firmware.config", "emergency_services.toml") or b"").decode())      # `resources` imports much more
     found: dict[str, str] = tables.get(country, {})
     return found
 
