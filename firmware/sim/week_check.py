@@ -130,6 +130,9 @@ def _judge(crowd: Crowd, note: CallerNote, row: Row, end: int, log: Sequence[Row
     if note.met < 0 and note.by_self and note.entered >= 0:
         same("cause", row["cause"], "abandoned")
         same("end in the log", "ABANDON" in ends, True)
+        left = [line["at_ms"] for line in log if line["event"] == "ABANDON"]
+        if left and note.ended >= 0:
+            note.ended = instant("left the queue", left[-1], note.ended)       # heard late where core was away
     if note.cause in FAULTS:
         same("cause", row["cause"], note.cause)
     return found

@@ -330,6 +330,8 @@ class Crowd:
         current = next((one for one in reversed(self.pauses) if one.agent == agent.number and one.ends < 0), None)
         if prompt in ("agent.ready", "agent.logout.ok", "agent.login.ok") and current is not None:
             current.ends = now
+        if prompt in ("agent.ready", "agent.login.ok"):
+            agent.misses = 0                   # who says that he is there begins anew: a telephone missed last evening counts no longer
         if prompt == "agent.paused":
             if current is not None:
                 current.ends = now
