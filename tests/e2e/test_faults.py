@@ -186,7 +186,7 @@ LEAVES = {
     "menu": ("abandoned", "menu"),
     "queued": ("abandoned", "queued"),
     "ringing": ("abandoned", "queued"),
-    "connecting": ("normal", "connecting"),
+    "connecting": ("abandoned", "connecting"),   # nobody could talk to him yet
     "talking": ("normal", "talking"),
     "rating": ("normal", "rating"),
 }

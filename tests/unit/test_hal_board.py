@@ -63,9 +63,12 @@ def test_a_board_with_chips_is_read_and_the_simulated_one_still_is() -> None:
 
 def test_the_board_of_the_documentation_is_valid() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/boards.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    example, loop = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     shown = parse_board(example.encode(), "docs/boards.md")
     assert [len(chain.jacks) for chain in shown.chains] == [4, 4]
+    without_pcm = re.sub(r"(?m)^\[pcm\].*\n(?:(?!\[).*\n)*", "", example)
+    joined = parse_board(f"{without_pcm}\n{loop}".encode(), "docs/boards.md")
+    assert (joined.pcm.device, joined.pcm.world, joined.pcm.spare) == ("hw:Loopback,0", "hw:Loopback,1", 7)
 
 
 @pytest.mark.parametrize(
