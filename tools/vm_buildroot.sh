@@ -40,6 +40,8 @@ case ${1:-} in
         unset MAKEFLAGS MFLAGS MAKELEVEL
         make -C "$from" O="$output" BR2_EXTERNAL="$PWD/buildroot" "$config"
         make -C "$output"
+        # What a missing option or library of the target's Python would stop on the box stops here, where its programs can be run.
+        .venv/bin/python -m tools.vm.prove "$output/target" || [ $? = 3 ]
         make -C "$output" legal-info
         ls -l "$output/images"
         ;;

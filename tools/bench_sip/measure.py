@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .scenarios import CALL, CALLED, CALLERS, REGISTER, USERS, Sipp, hang_up, line
+from .scenarios import CALL, CALLED, CALLERS, LOOP, REGISTER, USERS, Sipp, hang_up, line
 from .servers import HOST, Ours, Server, free_port
 from .shared import PCMA, Leg, Load, Stream
 
@@ -97,7 +97,7 @@ class Run:
         phones = self.sipp.phones(self.port)
         try:
             self.sipp.run(CALL, "warm", self._pairs(), free_port(), calls=20, rate=20)
-            self.sipp.run(CALL, "call", self._pairs(), free_port(), calls=amounts.calls, rate=amounts.call_rate, rtt=True)
+            self.sipp.run(CALL, "call", self._pairs(), free_port(), calls=amounts.calls, rate=amounts.call_rate, log=True)
             delays = self.sipp.delays_ms("call")
             self.figures["delay_p50_ms"], self.figures["delay_p95_ms"] = statistics.median(delays), quantile(delays, 0.95)
         finally:
@@ -110,7 +110,7 @@ class Run:
         try:
             before = self.server.cpu()
             parts = self.server.by_process() if isinstance(self.server, Ours) else {}
-            took = self.sipp.run(CALL, "loop", self._pairs(), free_port(), calls=amounts.loop, rate=FAST, limit=amounts.in_flight)
+            took = self.sipp.run(LOOP, "loop", self._pairs(), free_port(), calls=amounts.loop, rate=FAST, limit=amounts.in_flight)
             self.figures["calls_per_s"] = amounts.loop / took
             self.figures["call_cpu_ms"] = (self.server.cpu() - before) / 1e6 / amounts.loop
             if isinstance(self.server, Ours):

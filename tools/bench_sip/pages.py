@@ -130,8 +130,8 @@ both set-ups are in [tools/bench_sip](../../tools/bench_sip), the load profile i
 * CPU is that of all threads of parent, media, core and manage against that of Asterisk, idle ticking included. Memory is the
   proportional set size of media and core, with manage, which has no counterpart there, apart.
 * Registrations and calls are costed in a closed loop of 30 in flight.
-* A call is INVITE, challenge, INVITE with digest, 180, 200, ACK, 0.1 s, BYE, with the same on the called side. Post-dial delay: first
-  INVITE to first 180.
+* A call is INVITE, challenge, INVITE with digest, 180, 200, ACK, BYE, with the same on the called side; where the delay is measured 0.1 s
+  lie before BYE. Post-dial delay: first INVITE to first 180.
 * A relayed call is G.711 with 50 packets a second each way; every packet carries the time of its sending.
 
 """

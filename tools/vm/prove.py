@@ -1,5 +1,7 @@
 """Proof that a root file system can run the firmware: its own Python loads every part of it, before anything is packed.
 
+`python -m tools.vm.prove TARGET` does the same for the target folder of a finished Buildroot build.
+
 The stage's programs run under user-mode emulation, so a library that is missing, compiled for another Python or without its provider
 stops the build here, with the reason, and not a box at its first start.
 """
@@ -7,18 +9,23 @@ stops the build here, with the reason, and not a box at its first start.
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 LIBRARY = "usr/lib/branchpbx"
 SCRIPT = """
-import importlib, pathlib, sys
+import codecs, importlib, pathlib, sys
 top = pathlib.Path(sys.argv[1])
 names = [".".join(path.relative_to(top).parts).split(".cpython-")[0] for path in sorted((top / "firmware").rglob("*.so"))]
 names += ["firmware.app." + name for name in ("parent", "media", "core", "manage", "certify", "update")]
 names += "sqlite3 ssl cryptography.x509 aiohttp jinja2 dns.resolver wsproto periphery alsaaudio zoneinfo hashlib".split()
 for name in names:
     importlib.import_module(name)
+for name in ("gbk", "gb18030"):         # names of callers, and what spreadsheets write: Buildroot's Python leaves them out unless asked
+    codecs.lookup(name)
 from firmware.__main__ import main
 status = main(["check", sys.argv[2]])
 print(len(names), "modules")
@@ -60,3 +67,20 @@ def prove(stage: Path, python: str) -> str:
 def _settings(launcher: Path) -> list[str]:
     """Settings of cryptography in the launcher: the same hold here."""
     return [word for text in launcher.read_text().splitlines() for word in text.split() if word.startswith("CRYPTOGRAPHY_")]
+
+
+def main(words: list[str]) -> int:
+    """The command line; 3 where this machine cannot run programs of the target."""
+    target = Path(words[0])
+    python = next((path.name for path in sorted((target / "usr/bin").glob("python3.*")) if re.fullmatch(r"python3\.\d+", path.name)), None)
+    if python is None:
+        raise SystemExit(f"prove: {target} has no Python")
+    if shutil.which("qemu-arm") is None:
+        sys.stdout.write("prove: not run: qemu-arm (package qemu-user) is not installed\n")
+        return 3
+    sys.stdout.write(f"{target.name}: its own Python loads {prove(target, python.removeprefix('python'))}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
