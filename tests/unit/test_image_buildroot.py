@@ -12,11 +12,18 @@ from types import ModuleType
 
 import pytest
 
-from tools.vm import uboot
+from tools.vm import prove, uboot
 
 TOP = Path(__file__).resolve().parents[2]
 BUILDROOT = TOP / "buildroot"
 BOARDS = ["qemu-armv7", "am335x-linecard"]
+# Parts of Python that Buildroot leaves out unless its option is set: what is imported, or the charset that is named.
+OPTIONAL = {
+    "BZIP2": r"import bz2|from bz2", "CURSES": r"import curses|from curses", "PYEXPAT": r"import xml\b|from xml\b",
+    "READLINE": r"import readline", "SQLITE": r"import sqlite3|from sqlite3", "SSL": r"import ssl|from ssl", "XZ": r"import lzma|from lzma",
+    "UNICODEDATA": r"import unicodedata|from unicodedata", "ZLIB": r"import zlib|from zlib",
+    "CODECSCJK": r""".*["'](?:gbk|gb2312|gb18030|hz|big5|big5hkscs|shift_jis|euc[_-](?:jp|kr)|iso-?2022[_-]\w+)["']""",
+}  # fmt: skip
 
 
 def load(path: Path) -> ModuleType:
@@ -104,3 +111,22 @@ def test_nothing_compiled_or_translated_here_goes_into_the_image(tmp_path: Path)
     there = {str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*") if path.is_file()}
     assert there == {"build/prompts/en/a.wav", "firmware/dsp/a.pyx", "firmware/dsp/a.h", "firmware/state/a.py",
                      "buildroot/package/branchpbx-codec/src/b.c"}  # fmt: skip
+
+
+def test_buildroots_python_has_every_part_that_the_firmware_uses() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "firmware").rglob("*.py") if "rescue" not in path.parts)
+    asked = (BUILDROOT / "package/branchpbx/Config.in").read_text()
+    used = {name for name, shown in OPTIONAL.items() if re.search(rf"^\s*(?:{shown})", text, re.MULTILINE)}
+    assert {"SQLITE", "CODECSCJK"} <= used
+    assert not {name for name in used if f"select BR2_PACKAGE_PYTHON3_{name}\n" not in asked}
+
+
+def test_a_root_without_python_or_without_an_emulator_for_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/python3.14-config").touch()
+    with pytest.raises(SystemExit, match="has no Python"):
+        prove.main([str(tmp_path)])
+    (tmp_path / "usr/bin/python3.14").touch()
+    monkeypatch.setattr("tools.vm.prove.shutil.which", lambda _: None)
+    assert prove.main([str(tmp_path)]) == 3 and "not run" in capsys.readouterr().out
