@@ -90,4 +90,5 @@ def _call(c: Contact, account: str, number: str) -> None:
         return
     c.s.kind = Kind.EMERGENCY if isinstance(target, ToEmergency) else Kind.INTERNAL if isinstance(target, ToExtension) else Kind.OUTBOUND
     c.s.called = number
+    attempt.account = account
     dial(c, attempt)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from firmware.call import actions as do
 from firmware.call.actions import LineFreed, TimerFired
 from firmware.call.contact import Contact, Input, phase
+from firmware.call.cost import tariff_of_way
 from firmware.call.events import Passed
 from firmware.call.forwards import after, wish_for
 from firmware.call.model import (
@@ -63,7 +64,7 @@ def attempt_for(c: Contact, target: Target, purpose: str) -> Attempt | None:
         ways = [*trunks, *lines] if target.trunks_first else [*lines, *trunks]
         return Attempt(
             purpose, ways, target.number, Alert.NORMAL, rule("dial.outside"), group=target.group, international=target.international,
-            most_minutes=target.most_minutes, last_cause=Cause.CONGESTION,
+            most_minutes=target.most_minutes, tariff=target.tariff, last_cause=Cause.CONGESTION,
         )  # fmt: skip
     if isinstance(target, ToExtension):
         known = c.desk.config.extensions.get(target.extension)
@@ -209,8 +210,13 @@ def _call(c: Contact, attempt: Attempt, endpoint: str) -> None:
     if line:
         if not attempt.emergency:
             _passing(c, attempt, endpoint)
-        leg = c.s.legs[attempt.leg]
-        leg.payer, leg.international, leg.most_minutes = payer(c.s, attempt), attempt.international, attempt.most_minutes
+        goes_out(c, c.s.legs[attempt.leg], attempt)
+
+
+def goes_out(c: Contact, leg: Leg, attempt: Attempt) -> None:
+    """Note on a leg to outside who began it, and what its route says about it."""
+    leg.payer, leg.international, leg.most_minutes = payer(c.s, attempt), attempt.international, attempt.most_minutes
+    leg.tariff, leg.account = attempt.tariff or tariff_of_way(c.desk.config, leg.endpoint), attempt.account
 
 
 def _passing(c: Contact, attempt: Attempt, way: str) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from firmware.call import actions as do
 from firmware.call.actions import Played, Say, TimerFired
 from firmware.call.contact import Contact, Input, phase
-from firmware.call.dialling import attempt_for, both_there, payer
+from firmware.call.dialling import attempt_for, both_there, goes_out
 from firmware.call.forwards import NONE
 from firmware.call.ivr import go
 from firmware.call.model import (
@@ -118,8 +118,7 @@ def _dial(c: Contact, ring: GroupRing, member: str, caller: Party, ring_ms: int)
         return
     c.record("forwarded", c.s.a, by=member, to=ring.away[member])
     leg = c.originate(endpoint, "called", number=attempt.number, caller=caller, alert=Alert.NORMAL, ring_ms=ring_ms)
-    made = c.s.legs[leg]
-    made.payer, made.international, made.most_minutes = payer(c.s, attempt), attempt.international, attempt.most_minutes
+    goes_out(c, c.s.legs[leg], attempt)
     ring.legs.append(leg)
 
 

@@ -62,6 +62,7 @@ class ToOutside(msgspec.Struct, frozen=True):
     trunks_first: bool = True
     international: bool = False
     most_minutes: int = -1
+    tariff: str = ""
 
 
 class ToDestination(msgspec.Struct, frozen=True):
@@ -302,7 +303,7 @@ class Routing:
             if not one.why and isinstance(route, OutboundRoute):
                 trunks = tuple(name for name in route.trunks if name in self.config.trunks and self.config.trunks[name].enabled)
                 international = route.permission == "international"
-                return ToOutside(one.to, route.group, trunks, route.first == "trunks", international, route.most_minutes)
+                return ToOutside(one.to, route.group, trunks, route.first == "trunks", international, route.most_minutes, route.tariff)
         reasons = {one.why for one in considered}
         if "account" in reasons:
             return ToNowhere(Cause.REFUSED, f"{digits} needs an account code")

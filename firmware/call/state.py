@@ -115,6 +115,10 @@ class Leg(msgspec.Struct, omit_defaults=True):
     international: bool = False
     most_minutes: int = -1
     """Of a call to outside: what its route says about the longest time."""
+    tariff: str = ""
+    """Of a call to outside: by which it is charged, "" where none is known (`call/cost.py`)."""
+    account: str = ""
+    """Of a call to outside: on whose account."""
     shown: Party | None = None
     """With whom its telephone was told to speak; None: only what it dialled."""
     quality: Quality | None = None
@@ -157,6 +161,8 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     group: str = ""
     international: bool = False
     most_minutes: int = -1
+    tariff: str = ""
+    account: str = ""
     counted: bool = False
     """The guard against calls at our expense has let it out."""
     round: int = 0

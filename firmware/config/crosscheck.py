@@ -115,6 +115,7 @@ def _keys(config: Config, findings: Findings) -> None:
         ("trunks", config.trunks, NAME.pattern, "allowed: letters, digits, _ . and -"),
         ("accounts", config.accounts, NAME.pattern, "allowed: letters, digits, _ . and -"),
         ("callers", config.callers, NAME.pattern, "allowed: letters, digits, _ . and -"),
+        ("tariffs", config.tariffs, NAME.pattern, "allowed: letters, digits, _ . and -"),
         ("hours", config.hours, NAME.pattern, "allowed: letters, digits, _ . and -"),
         ("holidays", config.holidays, NAME.pattern, "allowed: letters, digits, _ . and -"),
     ):

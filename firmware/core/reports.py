@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -144,7 +144,7 @@ class Reports:
 
     def tally(self, day: date) -> Tally:
         """The tally of a local day; kept once the day is over. Raises StoreError."""
-        basis = f"{self._limits()} {self.zone.key} 4"
+        basis = f"{self._limits()} {self.zone.key} 5"
         since, until = self._begin_of(day), self._begin_of(day + timedelta(days=1))
         now = self._clock.wall_ms()
         if until <= now:
@@ -173,24 +173,25 @@ class Reports:
         if first > now.date():
             raise PbxError(f"{first:%Y-%m} has not begun yet")
         after = (first + timedelta(days=32)).replace(day=1)
-        whole, days, number, day = Tally(), [], 0, first
+        whole, days, costs, number, day = Tally(), [], [], 0, first
         while day < after and day <= now.date():
             tally = self.tally(day)
             part = only(tally, queue) if queue else tally
             whole.merge(tally)
             if any(tally.sums.values()):
                 days.append(replace(fig.total(part), name=day.isoformat()))
+                costs += fig.costs_of(part, day.isoformat())
                 number += 1
             day += timedelta(days=1)
         until = f"{now:%Y-%m-%d %H:%M}" if after > now.date() else ""
-        return self._report("month", f"{first:%Y-%m}", whole, until, queue, days, max(1, number))
+        return self._report("month", f"{first:%Y-%m}", whole, until, queue, days, max(1, number), costs)
 
     def year(self, number: int, queue: str = "") -> Report:
         """Report of a calendar year, month by month."""
         now = self._local(self._clock.wall_ms())
         if number > now.year:
             raise PbxError(f"{number} has not begun yet")
-        whole, months, days = Tally(), [], 0
+        whole, months, costs, days = Tally(), [], [], 0
         for month in range(1, 13):
             first = date(number, month, 1)
             if first > now.date():
@@ -199,9 +200,11 @@ class Reports:
             whole.merge(tally)
             days += found
             if found:
-                months.append(replace(fig.total(only(tally, queue) if queue else tally), name=f"{first:%Y-%m}"))
+                part = only(tally, queue) if queue else tally
+                months.append(replace(fig.total(part), name=f"{first:%Y-%m}"))
+                costs += fig.costs_of(part, f"{first:%Y-%m}")
         until = f"{now:%Y-%m-%d %H:%M}" if number == now.year else ""
-        return self._report("year", str(number), whole, until, queue, months, max(1, days))
+        return self._report("year", str(number), whole, until, queue, months, max(1, days), costs)
 
     def _sum(self, day: date, after: date) -> tuple[Tally, int]:
         """The days from `day` on before `after` together, and how many of them had calls."""
@@ -214,7 +217,8 @@ class Reports:
         return whole, number
 
     def _report(
-        self, kind: str, label: str, tally: Tally, until: str, queue: str, days: list[fig.QueueFigures], number: int
+        self, kind: str, label: str, tally: Tally, until: str, queue: str, days: list[fig.QueueFigures], number: int,
+        costs: Sequence[fig.CostFigures] = (),
     ) -> Report:
         queue = "" if queue == "-" else queue
         if queue and queue not in self._config.queues and not tally.get(f"queue/{queue}", "offered"):
@@ -223,7 +227,7 @@ class Reports:
         shown = people == "yes" or (people == "auto" and self._config.site.country not in ASK_FIRST)
         return Report(
             self._config.site.name, kind, label, only(tally, queue) if queue else tally, self._limits(), self._plan(), until, queue, shown,
-            days, number,
+            days, number, [*costs],
         )  # fmt: skip
 
     def journey(self, contact: str) -> cmd.Page:

@@ -119,6 +119,20 @@ class CallbackFigures(msgspec.Struct, frozen=True):
     late: int
 
 
+class CostFigures(msgspec.Struct, frozen=True):
+    """Answered calls to outside of one telephone, account, line or day, and what they cost: `amounts` by currency, in millionths.
+
+    `unknown`: calls whose cost nobody knows, in no amount; `estimated`: calls whose answer was not proved, in the amounts.
+    """
+
+    name: str
+    calls: int
+    talk_s: float
+    estimated: int
+    unknown: int
+    amounts: dict[str, int]
+
+
 class HourFigures(msgspec.Struct, frozen=True):
     """One hour of the day over all queues. `seats`: Erlang C for an hour as busy as these on average; `rostered` with shrinkage."""
 
@@ -285,6 +299,29 @@ def speech(tally: Tally, kind: str) -> list[SpeechFigures]:
             level("agent"), level("caller"),
         ))  # fmt: skip
     return found
+
+
+def cost(tally: Tally, group: str, name: str) -> CostFigures:
+    """What the calls of a group cost."""
+    amounts = {key[7:]: value for key, value in sorted(tally.sums.get(group, {}).items()) if key.startswith("amount.")}
+    return CostFigures(
+        name, tally.get(group, "calls"), tally.get(group, "ms") / 1000, tally.get(group, "estimated"), tally.get(group, "unknown"), amounts
+    )
+
+
+def priced(tally: Tally) -> bool:
+    """Whether the site had tariffs at any time of it: without any there is nothing to tell of costs."""
+    return tally.get("costs", "told") > 0
+
+
+def costs_of(tally: Tally, name: str) -> list[CostFigures]:
+    """What all calls of a day or month cost, under its name; nothing where none was answered."""
+    return [cost(tally, "costs", name)] if tally.get("costs", "calls") else []
+
+
+def costs(tally: Tally, kind: str) -> list[CostFigures]:
+    """By "extension", "account" or "way" (line, trunk), by name."""
+    return [cost(tally, f"cost/{kind}/{name}", name) for name in tally.names(f"cost/{kind}")]
 
 
 def hours(tally: Tally, days: int, plan: Plan) -> list[HourFigures]:

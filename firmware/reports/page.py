@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from firmware.call.money import exact, shown
 from firmware.reports import figures as fig
 from firmware.reports.columns import COLUMNS, fold, pad, table, width
 from firmware.reports.tally import Limits, Tally, end_of_ring
@@ -15,7 +16,7 @@ LEFT_CLASSES = (5, 10, 20, 30, 60, 120, 180, 300)
 
 class Report(msgspec.Struct, frozen=True):
     """All that a report is made of. `kind` "day", "month" or "year"; `until`: local time of a span that goes on, "" where it is over;
-    `days`: figures over all queues of each day of a month, each month of a year; `queue`: only this one."""
+    `days`: figures over all queues of each day of a month, each month of a year, and `costs` of those; `queue`: only this one."""
 
     name: str
     kind: str
@@ -28,6 +29,7 @@ class Report(msgspec.Struct, frozen=True):
     people: bool = True
     days: list[fig.QueueFigures] = []
     number_of_days: int = 1
+    costs: list[fig.CostFigures] = []
 
     def values(self) -> dict[str, object]:
         """What the definitions name."""
@@ -105,6 +107,7 @@ def _sections(report: Report, language: str) -> list[tuple[str, list[str]]]:
         ("months" if report.kind == "year" else "days", _days(report, language)),
         ("hours", _hours(report, language)),
         ("lines", _lines(tally, language) if whole else []),
+        ("costs", _costs(report, language, people=people) if whole else []),
         ("rings", _rings(tally, language) if whole else []),
         ("left", _left(tally, language)),
         ("first", _first(tally, language) if whole else []),
@@ -241,6 +244,31 @@ def _lines(tally: Tally, language: str) -> list[str]:
     return table(titles, rows) if rows else []
 
 
+def _costs(report: Report, language: str, *, people: bool) -> list[str]:
+    """What calls to outside cost: by telephone and account where single people may be shown, by line and trunk, by day or month."""
+    tally, whole = report.tally, [fig.cost(report.tally, "costs", text("total", language))]
+    if not fig.priced(tally):
+        return []
+    when = "month" if report.kind == "year" else "day"
+    parts = [(kind, fig.costs(tally, kind)) for kind in (("extension", "account", "way") if people else ("way",))]
+    lines: list[str] = []
+    for kind, found in [*parts, (when, report.costs)]:
+        rows = [
+            [one.name, str(one.calls), span(one.talk_s), money(one, language), str(one.estimated), str(one.unknown)]
+            for one in [*found, *(whole if kind == "way" else [])]
+        ]
+        if found:
+            lines += [*([""] if lines else []), *table(_titles(language, kind, "calls_out", "talk", "cost", "estimated", "unknown"), rows)]
+    return lines
+
+
+def money(one: fig.CostFigures, language: str) -> str:
+    """What is known of a cost, never 0 where nothing is."""
+    if not one.amounts:
+        return text("unknown", language)
+    return " + ".join(shown(amount, currency) for currency, amount in one.amounts.items())
+
+
 def _rings(tally: Tally, language: str) -> list[str]:
     picked, missed = tally.sums.get("rings", {}), tally.sums.get("missed-ring", {})
     numbers = sorted({int(name) for name in (*picked, *missed)})
@@ -298,7 +326,7 @@ def _definitions(report: Report, language: str) -> list[str]:
 def _parts(tally: Tally) -> list[str]:
     """Parts of `texts.MORE_DEFINITIONS` that this report has."""
     kinds = {"ratings": "rated/queue", "callbacks": "callbacks", "speech": "speech/queue"}
-    return [name for name, kind in kinds.items() if tally.names(kind)]
+    return [name for name, kind in kinds.items() if tally.names(kind)] + (["costs"] if fig.priced(tally) else [])
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------
@@ -352,6 +380,16 @@ def as_csv(report: Report) -> str:
         rows("hour", hour.hour, hour, "hour")
     for line in fig.lines(tally):
         rows("line", line.line, line, "line")
+    parts = ("extension", "account", "way") if report.people else ("way",)
+    priced = [(kind, one) for kind in parts for one in fig.costs(tally, kind)] if fig.priced(tally) else []
+    if priced:
+        priced.append(("all", fig.cost(tally, "costs", "*")))
+        priced += [("month" if report.kind == "year" else "day", one) for one in report.costs]
+    for kind, price in priced:
+        rows(f"cost-{kind}", price.name, price, "name", "amounts")
+        for currency, amount in price.amounts.items() or [("", 0)]:
+            writer.writerow((f"cost-{kind}", _safe(price.name), f"cost_{currency}" if currency else "cost",
+                             exact(amount, currency) if currency else "unknown"))  # fmt: skip
     for group in ("rings", "missed-ring", "cause"):
         for name, number in sorted(tally.sums.get(group, {}).items()):
             writer.writerow((group, _safe(name), "number", number))

@@ -13,7 +13,7 @@ up. `undone` finds the CONNECTs that are taken back so. A visit that a fault end
 lost, power cut, a line freed for an emergency call) is `cut`: neither answered nor given up by the caller.
 Times are ms. Groups: "all", "queue/NAME", "hour/HH", "hours/NAME/HH", "agent/N", "pause/N", "line/E", "cause", "first", "rings",
 "missed-ring", "left/NAME", "speech/queue/NAME", "speech/agent/N",
-"rated/queue/NAME", "rated/agent/N", "callbacks/NAME".
+"rated/queue/NAME", "rated/agent/N", "callbacks/NAME", "costs", "cost/extension/N", "cost/account/NAME", "cost/way/E" (money: millionths).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+
+from firmware.call.money import millionths
 
 #: Causes of a contact's end that are owed to nobody in the conversation.
 FAULTS = frozenset({"media-lost", "rtp-lost", "line-fault", "preempted", "system"})
@@ -94,7 +96,7 @@ class Tally(msgspec.Struct):
 class Span(msgspec.Struct, frozen=True):
     """Records of a span [since, until) of Unix ms. `log` and `legs` belong to `contacts`; `states` are those of agents, one before
     `since` for each agent included, in order; `told`: lines of history
-    that are counted: how people spoke (`call/speaking_state.py`), ratings, callbacks."""
+    that are counted: how people spoke (`call/speaking_state.py`), ratings, callbacks, what calls cost (`call/cost.py`)."""
 
     since: int
     until: int
@@ -194,8 +196,12 @@ def count(span: Span, hour_of: Callable[[int], int], limits: Limits) -> Tally:
     for row in span.legs:
         _leg(tally, row, talks)
     asked: set[str] = set()
+    costs: dict[str, Mapping[str, Any]] = {}
     for row in span.told:
         found = msgspec.json.decode(row["data"])
+        if row["kind"] == "cost":
+            costs[str(row["leg"])] = found
+            continue
         queue = str(contacts[str(row["contact"])]["queue"]) if str(row["contact"]) in contacts else ""
         if row["kind"] == "speech":
             _speech(tally, found)
@@ -204,6 +210,7 @@ def count(span: Span, hour_of: Callable[[int], int], limits: Limits) -> Tally:
                 tally.add(group, f"{found['question']}.{found['rating']}")
         else:
             _callback(tally, f"callbacks/{queue}", str(row["kind"]), found, asked)
+    _costs(tally, span, contacts, costs)
     _states(tally, span)
     return tally
 
@@ -327,6 +334,41 @@ def _callback(tally: Tally, group: str, kind: str, found: Mapping[str, Any], ask
     tally.add(group, found["why"] if found["why"] in ("reached", "cancelled") else "lost")
     if found["promise"]:
         tally.add(group, str(found["promise"]))
+
+
+def _costs(tally: Tally, span: Span, contacts: Mapping[str, Row], told: Mapping[str, Mapping[str, Any]]) -> None:
+    """Answered calls to outside, by leg. One of which nothing was written (before there were tariffs, power cut) is not known."""
+    seen: set[str] = set()
+    for leg in span.legs:
+        if leg["kind"] not in OUTSIDE_KINDS or leg["incoming"] or leg["answered_ms"] is None:
+            continue
+        seen.add(str(leg["contact"]))
+        row, found = contacts.get(str(leg["contact"])), told.get(str(leg["id"]))
+        if found is not None:
+            tally.add("costs", "told")
+            _cost(tally, str(leg["endpoint"]), found)
+        elif row is not None and row["kind"] != "emergency":
+            ms = int(leg["ended_ms"]) - int(leg["answered_ms"])
+            _cost(tally, str(leg["endpoint"]), {"by": row["extension"] or row["line"], "ms": ms, "amount": "unknown"})
+    for row in span.contacts:
+        cut_off = row["kind"] == "outbound" and row["evidence"] == "adoption" and row["connected_ms"] is not None
+        if cut_off and str(row["id"]) not in seen:
+            _cost(tally, str(row["line"]), {"by": row["extension"], "ms": row["talk_ms"], "amount": "unknown"})
+
+
+def _cost(tally: Tally, way: str, found: Mapping[str, Any]) -> None:
+    amount = str(found["amount"])
+    if amount == "emergency":
+        return
+    named = (("extension", str(found["by"])), ("account", str(found.get("account", ""))), ("way", way))
+    for group in ("costs", *(f"cost/{kind}/{name}" for kind, name in named if name)):
+        tally.add(group, "calls")
+        tally.add(group, "ms", int(found["ms"]))
+        if amount == "unknown":
+            tally.add(group, "unknown")
+        else:
+            tally.add(group, f"amount.{found['currency']}", millionths(amount))
+            tally.add(group, "estimated", int(found["estimated"]))
 
 
 def _states(tally: Tally, span: Span) -> None:

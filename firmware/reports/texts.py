@@ -27,6 +27,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "section.days": ("By day", "按日"),
     "section.months": ("By month", "按月"),
     "section.lines": ("Lines", "线路"),
+    "section.costs": ("Cost of calls to outside", "外呼费用"),
     "section.rings": ("Rings", "振铃"),
     "section.left": ("Gave up, by second of waiting", "放弃时刻（等待秒数）"),
     "section.first": ("Who hung up first", "先挂机方"),
@@ -109,6 +110,14 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "col.failed": ("no dial tone", "摘机失败"),
     "col.grade": ("MOS", "音质"),
     "col.worst": ("worst", "最差"),
+    "col.extension": ("extension", "分机"),
+    "col.account": ("account", "账户"),
+    "col.way": ("line", "线路"),
+    "col.calls_out": ("answered", "接通"),
+    "col.cost": ("cost", "费用"),
+    "col.estimated": ("estimated", "估算"),
+    "col.unknown": ("unknown", "不明"),
+    "unknown": ("unknown", "不明"),
     "col.rings": ("rings", "振铃次数"),
     "col.picked": ("picked up", "应答"),
     "col.left": ("gave up", "放弃"),
@@ -255,6 +264,18 @@ MORE_DEFINITIONS: tuple[tuple[str, str, str, str, str], ...] = (
     ("speech", "share", "话占比", "Agent's share of all speech.", "座席说话时间占双方说话时间的比例。"),
     ("speech", "level", "音量", "Mean level of the agent's speech in dBm0, and of the caller's. Nominal: -20 to -16.",
      "座席及对方说话的平均音量（dBm0），标称-20至-16。"),
+    ("costs", "cost", "费用",
+     "Of answered calls to outside, from answer to end: set-up and each started unit by the tariff that held when the call "
+     "ended; a tariff that changes later changes nothing. Exact amounts are added, what is shown is rounded. Without taxes, "
+     "rentals and discounts; emergency calls are not counted.",
+     "已接通外呼自接通至结束的费用：起步价加每个起计单元，按通话结束时的资费计算，资费日后变更不影响已记费用。按精确金额累加，显示时取整。"
+     "不含税费、月租和折扣；紧急呼叫不计。"),
+    ("costs", "estimated", "估算",
+     "Calls in the cost whose answer the line did not prove, or that the carrier went on with by itself.",
+     "费用中线路未能证明接通时刻、或由运营商自行续接的通话。"),
+    ("costs", "unknown", "不明",
+     "Calls that are in no cost: neither route nor line or trunk has a tariff, or power was cut.",
+     "不含在费用中的通话：路由、线路和中继均无资费，或因断电无记录。"),
 )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from firmware.store.db import Database
 _CONTACTS = "SELECT * FROM contacts WHERE opened_ms >= ? AND opened_ms < ? ORDER BY opened_ms, id"
 _LEGS = "SELECT l.* FROM legs l JOIN contacts c ON c.id = l.contact WHERE c.opened_ms >= ? AND c.opened_ms < ? ORDER BY l.started_ms, l.id"
 _LOG = "SELECT q.* FROM queue_log q JOIN contacts c ON c.id = q.contact WHERE c.opened_ms >= ? AND c.opened_ms < ? ORDER BY q.seq"
-_TOLD = """SELECT e.contact, e.kind, e.data FROM contacts c JOIN contact_events e ON e.contact = c.id
-WHERE c.opened_ms >= ? AND c.opened_ms < ? AND e.kind IN ('speech', 'rating', 'callback', 'callback-over') ORDER BY e.seq"""
+_TOLD = """SELECT e.contact, e.kind, e.leg, e.data FROM contacts c JOIN contact_events e ON e.contact = c.id
+WHERE c.opened_ms >= ? AND c.opened_ms < ? AND e.kind IN ('speech', 'rating', 'callback', 'callback-over', 'cost') ORDER BY e.seq"""
 _AGENTS = """WITH RECURSIVE a(agent) AS (SELECT min(agent) FROM agent_states
 UNION ALL SELECT (SELECT min(agent) FROM agent_states WHERE agent > a.agent) FROM a WHERE a.agent IS NOT NULL)
 SELECT agent FROM a WHERE agent IS NOT NULL"""

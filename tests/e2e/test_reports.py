@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.appliance import ROOT, wait_until
-from tests.e2e.branch import HZ, SITE, Branch, open_branch
+from tests.e2e.branch import CALLEE_HZ, HZ, SITE, Branch, open_branch
 from tests.e2e.evidence import rows
 
 pytestmark = pytest.mark.e2e
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def branch(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branch]:
     site = SITE.replace("[queues.sales]", "[queues.sales]\nspeech = true")
-    with open_branch(network, tmp_path_factory.mktemp("reports"), site=site) as opened:
+    priced = '[tariffs.second]\nprice = "0.5"\nunit_s = 1\n[ports.groups.reversal]\ntariff = "second"\n'
+    with open_branch(network, tmp_path_factory.mktemp("reports"), priced, site=site) as opened:
         yield opened
 
 
@@ -80,6 +81,27 @@ def test_how_people_spoke_is_measured_on_both_kinds_of_ports(branch: Branch) -> 
     english, chinese = (said(branch, "report", "day", "--lang", language) for language in ("en", "zh"))
     assert "How people spoke" in english and "dead" in english and "通话表达" in chinese
     assert "speech" in said(branch, "report", "journey", record["id"], "--lang", "en")
+
+
+def test_a_call_to_outside_costs_what_its_line_says_and_is_unknown_where_none_does(branch: Branch) -> None:
+    """Line 4 has a tariff and proves the answer, the others have none."""
+    branch.fresh()
+    branch.number("62009901")
+    for code in ("8", "9"):
+        branch.done(branch.dial("201", f"{code}62009901", CALLEE_HZ, talk=24))
+    dear, other = sorted(branch.records(2), key=lambda row: str(row["called"]))
+    for record, way in ((dear, "line/4"), (other, "")):
+        (event,) = [one for one in rows(branch.box, "contact_events", record["id"]) if one["kind"] == "cost"]
+        (leg,) = [one for one in rows(branch.box, "legs", record["id"]) if one["id"] == event["leg"]]
+        found, ms = json.loads(event["data"]), leg["ended_ms"] - leg["answered_ms"]
+        assert (found["by"], found["way"], found["ms"], found["currency"]) == ("201", leg["endpoint"], ms, "CNY") and ms > 3000
+        if way:
+            assert way == leg["endpoint"] and found["amount"] == f"{-(-ms // 1000) * 0.5:.2f}" and not found["estimated"]
+        else:
+            assert found["amount"] == "unknown"
+    english, chinese = (said(branch, "report", "day", "--lang", language) for language in ("en", "zh"))
+    assert "Cost of calls to outside" in english and " CNY" in english and "unknown" in english
+    assert "外呼费用" in chinese and "不明" in chinese
 
 
 def test_what_cannot_be_reported_is_said_in_a_line(branch: Branch) -> None:

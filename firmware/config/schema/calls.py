@@ -131,4 +131,7 @@ class OutboundRoute(Entry, frozen=True):
     ] = -1
     group: Annotated[str, about("Line group, empty for no lines")] = "pstn"
     trunks: Annotated[list[str], about("SIP trunks in the order of trying", ref="trunks", max_length=8)] = []
+    tariff: Annotated[
+        str, about("Tariff of calls by this route; empty: that of the trunk or line group by which they leave", ref="tariffs")
+    ] = ""
     first: Annotated[Literal["trunks", "lines"], about("What is tried first; the others are the fail-over")] = "trunks"

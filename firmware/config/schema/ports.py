@@ -82,6 +82,7 @@ class LineGroup(Entry, frozen=True):
         about("Which free line is taken, by jack; last-first keeps away from the lines that callers meet first"),
     ] = "first-last"
     reserve: Annotated[int, about("Lines kept free for incoming and emergency calls", ge=0, le=16)] = 0
+    tariff: Annotated[str, about("Tariff of calls by these lines whose route names none; empty: not known", ref="tariffs")] = ""
 
 
 class CustomProfile(Entry, frozen=True):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from firmware.config.schema.base import Entry, about
+from firmware.config.schema.tariffs import CURRENCY
 
 Language = Literal["en", "zh"]
 Country = Literal["CN", "US", "UK", "DE", "FR", "AU"]
@@ -23,6 +24,9 @@ class Site(Entry, frozen=True):
         str, about("Named clip spoken where a prompt says {company}; empty uses the variant without", pattern=r"^[a-z0-9_.-]*$")
     ] = ""
     country: Annotated[Country, about("Country profile: tones, ring, levels, emergency numbers", apply="calls-drain")] = "CN"
+    currency: Annotated[
+        str, about("Currency of tariffs, three letters of ISO 4217 such as EUR; empty: the country's", pattern=CURRENCY)
+    ] = ""
     time_zone: Annotated[str, about("IANA time zone of the branch", min_length=1, apply="control")] = "Asia/Shanghai"
     languages: Annotated[list[Language], about("Prompt languages offered, the first is the default", min_length=1, max_length=2)] = field(
         default_factory=lambda: ["zh", "en"]

@@ -23,6 +23,7 @@ from firmware.config.schema.ports import Ports
 from firmware.config.schema.recording import Recording
 from firmware.config.schema.reports import Reports
 from firmware.config.schema.system import DayPart, Rtp, Sip, Site
+from firmware.config.schema.tariffs import Tariff
 from firmware.config.schema.trunks import Passage, Toll, Trunk
 from firmware.config.schema.upkeep import Backup, Update
 from firmware.config.schema.users import Approval, Console, Ssh, User
@@ -90,6 +91,7 @@ class Config(Entry, frozen=True):
     ] = {}
     hours: Annotated[dict[str, OpeningHours], about("Opening hours by name", role="supervisor")] = {}
     accounts: Annotated[dict[str, Account], about("Accounts for calls to outside by name", max_length=1000)] = {}
+    tariffs: Annotated[dict[str, Tariff], about("Tariffs of calls to outside by name, for the reports", max_length=100)] = {}
     callers: Annotated[dict[str, CallerClass], about("Classes of callers by name, in order")] = {}
     inbound: Annotated[list[InboundRoute], about("Inbound routes in order")] = []
     outbound: Annotated[list[OutboundRoute], about("Outbound routes in order")] = []

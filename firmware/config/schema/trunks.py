@@ -111,6 +111,7 @@ class Trunk(Entry, frozen=True, kw_only=True):
         bool, about("A caller of this trunk who is sent on to a number over it: ask the carrier to reach that itself (REFER)")
     ] = False
     emergency: Annotated[bool, about("Emergency calls may use this trunk, after all lines")] = True
+    tariff: Annotated[str, about("Tariff of calls over this trunk whose route names none; empty: not known", ref="tariffs")] = ""
 
 
 class Passage(Entry, frozen=True):
