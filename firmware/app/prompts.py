@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from firmware.call.levels import RATE, levelled
+from firmware.call.mailroom import OWN
+from firmware.call.rules import rule
 from firmware.call.speech import LANGUAGES, clip_words
 from firmware.control.client import Client, NotRunning
 from firmware.errors import ConfigError
@@ -24,8 +26,10 @@ from firmware.prompts.upload import read_wav
 from firmware.store.files import write_atomic
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
+_OWN = re.compile(re.escape(OWN) + "[0-9]{1,8}")
 USED = {"en": "{name}: {seconds:.1f} s, in use now.", "zh": "{name}：{seconds:.1f} 秒，已启用。"}
 NEXT = {"en": "{name}: {seconds:.1f} s, in use from the next start on.", "zh": "{name}：{seconds:.1f} 秒，下次启动时启用。"}
+NUMBER = {"en": "{name} is removed; the agent's number is said instead.", "zh": "{name}已删除，改报工号。"}
 GONE = {"en": "{name} is removed; the built-in one is used from the next start on.", "zh": "{name}已删除，下次启动时恢复内置语音。"}
 
 
@@ -51,7 +55,7 @@ def prompts(options: argparse.Namespace, language: str) -> int:
         if not path.is_file():
             raise ConfigError(f"{name} is no prompt of the site; `branchpbx prompt list` names them")
         path.unlink()
-        sys.stdout.write(GONE[language].format(name=name) + "\n")
+        sys.stdout.write((NUMBER if OWN in name else GONE)[language].format(name=name) + "\n")
         return 0
     seconds = add(site, name, options.file)
     try:
@@ -70,7 +74,7 @@ def checked(name: str) -> str:
     if language not in LANGUAGES or NAME.fullmatch(ident) is None:
         raise ConfigError(f"{name!r} names no prompt; write --as LANGUAGE/ID, for example zh/greet.morning")
     catalogue = load_catalogue()
-    site = ident.startswith(("company.", "queue.", "dept.", "music."))
+    site = ident.startswith(("company.", "queue.", "dept.", "music.")) or _OWN.fullmatch(ident) is not None
     if ident not in catalogue.ids and ident not in clip_words(catalogue, language) and not site:
         raise ConfigError(f"{ident} is no prompt of this version; docs/ivr.md says how they are named")
     return name
@@ -79,7 +83,7 @@ def checked(name: str) -> str:
 def add(site: Path, name: str, file: str) -> float:
     """Convert a file and put it into the site's folder; its length in s. Raises ConfigError, OSError."""
     try:
-        samples = levelled(read_wav(file))
+        samples = levelled(read_wav(file, longest_s=rule("greeting.own") // 1000) if OWN in name else read_wav(file))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
     buffer = io.BytesIO()

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from firmware.call.mailroom import OWN
 from firmware.config.schema.tree import Config
 from firmware.control import voicemail_commands as cmd
 from firmware.control.gate import Gate
@@ -47,6 +48,7 @@ class MailRooms:
         self._known = known
         self._db = db
         self._zone = zone
+        self._background = background
         self._site = site_root(state)
         self._watchers = watchers
         self.lookups = Lookups(calls)
@@ -72,6 +74,11 @@ class MailRooms:
 
     def _use(self, name: str, path: Path, told: Callable[[Any], None] = lambda result: None) -> None:
         """Speak with a recording of the site from now on."""
+        language, _, prompt = name.partition("/")
+        if prompt.startswith(OWN):
+            own = f"{language}/{prompt.removeprefix(OWN)}"
+            self._background(lambda: self._own(own), lambda result: self._own_known(own, result, told))
+            return
 
         def loaded(future: asyncio.Future[int]) -> None:
             error = None if future.cancelled() else future.exception()
@@ -86,6 +93,17 @@ class MailRooms:
             told(future.result())
 
         self._media.load_clip(name, path).add_done_callback(loaded)
+
+    def _own(self, name: str) -> int | Exception:
+        try:
+            return 2 * self.files.own_samples(name)
+        except (OSError, PbxError) as error:
+            return error
+
+    def _own_known(self, name: str, result: int | Exception, told: Callable[[Any], None]) -> None:
+        """A greeting in an agent's own voice is new: loaded when it is played."""
+        self.part.own_greeting(name, str(result) if isinstance(result, Exception) else "")
+        told(result)
 
     # --- commands -----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from firmware.config.schema.voicemail import Mailbox
 DAY_MS = 86_400_000
 GUARDS = 256
 NOBODY = ""
+OWN = "agent.own."             # behind the language, before the agent: a greeting in an agent's own voice as a prompt of the site
 
 
 class Message(msgspec.Struct):
@@ -67,6 +68,8 @@ class MailRoom:
         self.messages: dict[str, dict[str, Message]] = {}
         self.greetings: set[str] = set()
         """Boxes with a greeting of their own."""
+        self.own: set[str] = set()
+        """Greetings in an agent's own voice that can be played, as "<language>/<agent>"."""
         self.guards: dict[str, Guard] = {}
         self.refused = ""
         """Why no message can be taken now (disk, quota); "" where they can."""
@@ -112,6 +115,11 @@ class MailRoom:
         if len(self.messages.get(box, {})) >= entry.most:
             return f"{entry.most} messages"
         return self.refused
+
+    def own_file(self, language: str, agent: str) -> str:
+        """The greeting in an agent's own voice, as `PlayFile` names it; "" where he has none in that language."""
+        name = f"{language}/{agent}"
+        return f"agent/{name}" if name in self.own else ""
 
     def outdated(self, config: Config, now: int) -> list[Message]:
         """Messages whose time is over, or whose box is gone from the configuration for as long as unheard ones are kept."""

@@ -42,6 +42,7 @@ _TABLE = (
     Rule("mail.tries", 3, "times", "N1", "Times a question about messages is put before the call ends"),
     Rule("mail.pins", 3, "times", "N1", "Wrong PINs of a message box in one call"),
     Rule("mail.key.tone", 250, "ms", "N1", "End of a message that the tone of the end key may be in"),
+    Rule("greeting.own", 15_000, "ms", "F5", "Longest greeting in an agent's own voice: both wait for its end at the answer"),
     Rule("replay.find", 5_000, "ms", "SPC-11", "Longest wait for the list of recorded calls that a telephone asked for"),
     Rule("callback.tries", 6, "times", "M6", "Questions about the number of a callback before the caller simply waits on"),
     Rule("callback.asked", 2, "times", "M6", "Times somebody who is called back is asked for a key before it counts as not reached"),

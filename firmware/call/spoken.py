@@ -12,6 +12,7 @@ here what must be there at once, never what may be said.
 
 from __future__ import annotations
 
+from firmware.call.mailroom import OWN
 from firmware.call.speech import LANGUAGES
 from firmware.config.schema.tree import Config
 
@@ -29,7 +30,7 @@ def spoken(config: Config) -> tuple[str, ...]:
     if config.studio.pin:
         used.update(LANGUAGES)
     parts = {prompt.partition(".")[0] for prompt in _named(config)} & (BOX | CENTRE)
-    if config.mailboxes or config.studio.pin:
+    if config.mailboxes or config.studio.pin or config.agents:       # agents record a greeting with the words of the boxes
         parts |= BOX
     if config.queues or config.agents:
         parts |= CENTRE
@@ -44,9 +45,14 @@ def _named(config: Config) -> list[str]:
 
 
 def group_of(clip: str) -> str:
-    """Group of a clip: "zh/vm" of "zh/vm.keys.1", "zh" of "zh/greet.day"; "" for one that has no language, as music."""
+    """Group of a clip: "zh/vm" of "zh/vm.keys.1", "zh" of "zh/greet.day"; "" for one that has no language, as music.
+
+    Greetings in an agent's own voice are loaded as messages are, when they are played: no configuration leads to their group.
+    """
     language, _, name = clip.partition("/")
     if language not in LANGUAGES:
         return ""
+    if name.startswith(OWN):
+        return f"{language}/own"
     part = name.partition(".")[0]
     return f"{language}/{part}" if (part in BOX or part in CENTRE) and not name.startswith(ANYWHERE) else language

@@ -74,13 +74,15 @@ def leave_message(c: Contact, box: str) -> None:
 
 
 def play_file(
-    c: Contact, what: str, file: str, *, length: int, before: tuple[Say, ...] = (), after: tuple[Say, ...] = (), keys: bool = True
+    c: Contact, what: str, file: str, *, length: int, before: tuple[Say, ...] = (), after: tuple[Say, ...] = (), keys: bool = True,
+    without: tuple[Say, ...] = (), leg: str = "",
 ) -> None:
-    """Play a recording to the caller, with words around it."""
+    """Play a recording to `leg`, else to the caller, with words around it; `without`: words in place of one that cannot be played."""
+    leg = leg or c.s.a
     token = c.desk.token()
-    c.s.plays[c.s.a] = Play(token, what)
-    c.do(vm.PlayFile(c.s.a, token, c.s.language, file, before, after, keys))
-    c.timer(f"play:{c.s.a}", rule("guard.prompt") + length)
+    c.s.plays[leg] = Play(token, what)
+    c.do(vm.PlayFile(leg, token, c.s.language, file, before, after, keys, without))
+    c.timer(f"play:{leg}", rule("guard.prompt") + length)
 
 
 def box_of(c: Contact) -> Mailbox:
@@ -110,7 +112,7 @@ def begin(c: Contact) -> None:
     c.do(vm.StartTake(c.s.a, mail.token, mail.take))
     c.do(vm.Listen(c.s.a, True))
     box = box_of(c)
-    c.timer("longest", box.longest_s * 1000)
+    c.timer("longest", rule("greeting.own") if mail.role == "agent" else box.longest_s * 1000)
     if box.silence_s:
         c.timer("silence", box.silence_s * 1000)
 
@@ -119,7 +121,7 @@ def make_take(c: Contact) -> vm.Take:
     """What is being recorded."""
     mail = c.s.mail
     assert mail is not None
-    kind = {"leave": "message", "read": "greeting", "studio": "prompt"}[mail.role]
+    kind = {"leave": "message", "read": "greeting", "studio": "prompt", "agent": "prompt"}[mail.role]
     name = mail.prompt if kind == "prompt" else mail.box
     caller = c.party(c.s.legs[c.s.a])
     number = "" if caller.reason else caller.number
@@ -204,7 +206,7 @@ def drop(c: Contact) -> None:
 
 def keep(c: Contact, *, cut: bool = False) -> None:
     """Keep the take; for a message: say so and end."""
-    from firmware.call.mailbox import kept
+    from firmware.call import mailbox, own_greeting
 
     mail = c.s.mail
     assert mail is not None and mail.take is not None
@@ -216,8 +218,11 @@ def keep(c: Contact, *, cut: bool = False) -> None:
     c.record("voicemail-left" if take.kind == "message" else "take-kept", c.s.a, box=mail.box, name=take.name, ms=mail.length)
     if cut:
         return
+    if mail.role == own_greeting.ROLE:
+        own_greeting.kept(c)
+        return
     if take.kind != "message":
-        kept(c, take.kind)
+        mailbox.kept(c, take.kind)
         return
     hours = box_of(c).answer_h
     _end(c, "vm.bye" if hours else "vm.saved", {"h": str(hours)} if hours else {})
@@ -248,7 +253,7 @@ def hung_up(c: Contact) -> None:
 @phase(Phase.MAIL)
 def mailing(c: Contact, event: Input, what: str) -> None:
     """MAIL: a message is left, heard, or something is recorded."""
-    from firmware.call import mailbox, replay
+    from firmware.call import mailbox, own_greeting, replay
 
     mail = c.s.mail
     match event:
@@ -263,6 +268,8 @@ def mailing(c: Contact, event: Input, what: str) -> None:
             replay.hearing(c, event, what)
         case _ if taking(c, event, what):
             pass
+        case _ if mail.role == own_greeting.ROLE:
+            own_greeting.choosing(c, event, what)
         case _ if mail.role != "leave":
             mailbox.reading(c, event, what)
 

@@ -57,7 +57,10 @@ class DropTake(Action, frozen=True):
 
 
 class PlayFile(Action, frozen=True):
-    """Speak, play a recording, speak; ends with `Played(token)` like a prompt. `file`: kind and name within the voice mail's folder."""
+    """Speak, play a recording, speak; ends with `Played(token)` like a prompt. `file`: kind and name within the voice mail's folder.
+
+    `without`: said in place of a recording that is not there or cannot be played.
+    """
 
     leg: str
     token: int
@@ -66,6 +69,7 @@ class PlayFile(Action, frozen=True):
     before: tuple[Say, ...] = ()
     after: tuple[Say, ...] = ()
     keys: bool = True
+    without: tuple[Say, ...] = ()
 
 
 class FindRecordings(Action, frozen=True):
@@ -130,6 +134,12 @@ class GreetingRemoved(Action, frozen=True):
     """The standard greeting of a box again."""
 
     box: str
+
+
+class PromptRemoved(Action, frozen=True):
+    """A prompt of the site ("<language>/<prompt>") goes."""
+
+    name: str
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ class Replay(msgspec.Struct):
 
 
 class MailState(msgspec.Struct):
-    """A message being left, messages being heard, a greeting or prompt being recorded. `role`: "leave", "read", "studio", or
-    "replay" for recorded calls that are heard.
+    """A message being left, messages being heard, a greeting or prompt being recorded. `role`: "leave", "read", "studio", "agent" for
+    a greeting in an agent's own voice, or "replay" for recorded calls that are heard.
 
     `stage`: what is going on (`call/voicemail.py`, `call/mailbox.py`). `token`: of the take. Instants are engine ms.
     """

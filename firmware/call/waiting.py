@@ -8,7 +8,8 @@ answers. An offer that fails leaves the caller where he was (the head, if he was
 phones stop, the agent number is spoken to the caller, then both are bridged. An agent who hangs up during the number
 sends the caller back to his place. Overflow (time, no agent, full) takes him to the queue's destination. A queue with `hours` looks at
 them when a caller comes and at each full minute: when they end, who waits goes to `on_closed`, once no telephone rings for him any more.
-While the caller hears the agent's number, the agent hears how long he waited, so neither listens to silence.
+While the caller hears the agent's number, the agent hears how long he waited, so neither listens to silence. An agent who recorded a
+greeting in his own voice (`own_greeting.py`) is announced by it, before his number or instead of it as the queue says.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from firmware.call.floor import is_callback
 from firmware.call.hours import branch, class_of, closed
 from firmware.call.ivr import go
 from firmware.call.model import Alert, Cause, LegAnswered, LegDigit, LegEnded, LegRinging, Party, Side
+from firmware.call.own_greeting import number_of
 from firmware.call.queue import Waiting
 from firmware.call.registry import destination
 from firmware.call.rules import rule
 from firmware.call.state import Phase
+from firmware.call.voicemail import play_file
 from firmware.config.schema.calls import Queue
 
 #: Ends of an offer that the agent could have answered: they count towards the automatic pause.
@@ -239,17 +242,41 @@ def _connect(c: Contact, event: LegAnswered, queue: Queue) -> None:
     c.s.seat_alert_ms = event.at - (leg.ringing if leg.ringing >= 0 else leg.started)
     c.queue_log("CONNECT", agent, c.s.wait_ms, c.s.seat_alert_ms)
     c.move(Phase.CONNECTING)
+    _introduce(c, queue, leg.id)
+
+
+def _introduce(c: Contact, queue: Queue, leg: str) -> None:
+    """The caller hears who answers: the agent's greeting in his own voice, his number (NUM-01), or both; then they talk.
+
+    `leg`: the agent's. He hears the same, behind how long the caller waited: he begins to speak where the greeting ends.
+    """
+    agent = c.s.agent
     known = c.desk.config.agents.get(agent)
-    if queue.agent_number and c.audible(c.s.a):
-        prompt = "agent.trainee" if known is not None and known.trainee else "agent.id"
-        c.record("agent-number", c.s.a, agent=agent)
-        c.say(c.s.a, "agent", Say(prompt, {"digits": agent}))
-        if queue.agent_hears_wait:
-            waited = c.s.wait_ms // 60_000
-            told = Say("agent.whisper", {"queue": c.s.queue, "m": str(waited)}) if waited else Say(prompt, {"digits": agent})
-            c.say(leg.id, "whisper", told)
-    else:
+    own = c.desk.mail.own_file(c.s.language, agent) if queue.agent_greeting != "no" else ""
+    trainee = known is not None and known.trainee
+    told = queue.agent_number and (not own or trainee or queue.agent_greeting == "before")
+    if not (own or told) or not c.audible(c.s.a):
         _talk(c)
+        return
+    number = number_of(c, agent)
+    after = (number,) if told else ()
+    without = () if told else (number,)
+    length = rule("greeting.own")
+    if told:
+        c.record("agent-number", c.s.a, agent=agent)
+    if own:
+        c.record("agent-greeting", c.s.a, agent=agent, language=c.s.language)
+        play_file(c, "agent", own, length=length, after=after, keys=False, without=without)
+    else:
+        c.say(c.s.a, "agent", number)
+    if not queue.agent_hears_wait:
+        return
+    waited = c.s.wait_ms // 60_000
+    whisper = (Say("agent.whisper", {"queue": c.s.queue, "m": str(waited)}),) if waited else ()
+    if own and c.audible(leg):
+        play_file(c, "whisper", own, length=length, before=whisper, after=after, keys=False, without=without, leg=leg)
+    else:
+        c.say(leg, "whisper", *(whisper or (number,)))
 
 
 @phase(Phase.CONNECTING)

@@ -87,7 +87,7 @@ class CallAudio:
                 self._media.relay(port, port)
 
     def recording(self, action: PlayFile, clip: str) -> None:
-        """Words, a recording (`clip`, "" for none) and words again, to one leg."""
+        """Words, a recording (`clip`, "" for none: what is said without it) and words again, to one leg."""
         port = self.ports.get(action.leg, -1)
         if port < 0:
             return
@@ -95,7 +95,7 @@ class CallAudio:
         def words(says: Sequence[do.Say]) -> list[str]:
             return [one for say in says for one in self._speak(action.language, say.prompt, say.variables)]
 
-        clips = [*words(action.before), *([clip] if clip else []), *words(action.after)]
+        clips = [*words(action.before), *([clip] if clip else words(action.without)), *words(action.after)]
         self._listen(port, port >= FIRST_RTP_PORT)
         self._media.play(port, clips, token=action.token, stop_on_digit=action.keys)
 

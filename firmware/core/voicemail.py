@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import wave
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from firmware.call import actions as do
 from firmware.call import voicemail_actions as vm
-from firmware.call.mailroom import MailRoom, Message
+from firmware.call.mailroom import OWN, MailRoom, Message
 from firmware.config.schema.tree import Config
 from firmware.core.call_audio import on_failure, when_done
 from firmware.core.call_recorder import Background
@@ -77,6 +79,7 @@ class VoicemailPart:
             vm.StartTake: self._start, vm.KeepTake: self._keep, vm.DropTake: self._drop, vm.PlayFile: self._play, vm.Listen: self._listen,
             vm.MessageChanged: self._save, vm.MessageRemoved: self._remove, vm.MessageCopied: self._copy,
             vm.GreetingRemoved: lambda contact, action: self._later(lambda: files.remove_greeting(action.box)),
+            vm.PromptRemoved: self._remove_prompt,
         })  # fmt: skip
         media.subscribe(self._heard)
 
@@ -87,6 +90,8 @@ class VoicemailPart:
         for message in self._files.load():
             self.room.messages.setdefault(message.box, {})[message.id] = message
         self.room.greetings = self._files.greetings()
+        for name, wrong in self._files.own_greetings():
+            self.own_greeting(name, wrong)
         for note in self._files.left():
             self._takes[note.token] = _Take(note, "", opened=True)
         self._calls.clock.call_later(1000, self._minute)
@@ -216,11 +221,29 @@ class VoicemailPart:
             return
         trim = min(keep.trim_ms, max(0, take.ms - 200))
         if about.kind == "message":
-            self._background(lambda: self._files.keep_message(self._message(note), about.key, trim), self._left)
+            self._written(lambda: self._files.keep_message(self._message(note), about.key, trim), self._left)
         elif about.kind == "greeting":
-            self._background(lambda: self._files.keep_greeting(about.name, about.key, trim), lambda _: self._greeted(about.name))
+            self._written(lambda: self._files.keep_greeting(about.name, about.key, trim), lambda _: self._greeted(about.name))
         else:
-            self._background(lambda: self._files.keep_prompt(about.name, about.key, trim), lambda path: self._prompt(about.name, path))
+            self._written(lambda: self._files.keep_prompt(about.name, about.key, trim), lambda path: self._prompt(about.name, path))
+
+    def _written(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """File work whose outcome is what counts; where it fails what was there before stays in use, and that is an alarm."""
+
+        def safe() -> Any:
+            try:
+                return work()
+            except (OSError, EOFError, wave.Error, PbxError) as error:
+                return error
+
+        def done(result: Any) -> None:
+            if isinstance(result, Exception):
+                log.error("voice mail: nothing was kept of a take: %s", result)
+                self._calls.alarms.raise_("voicemail:disk", f"voice messages cannot be written: {result}", f"无法保存语音留言：{result}")
+            else:
+                then(result)
+
+        self._background(safe, done)
 
     def _message(self, note: TakeNote) -> Message:
         box = self._config.mailboxes.get(note.take.name)
@@ -240,6 +263,23 @@ class VoicemailPart:
     def _greeted(self, box: str) -> None:
         self.room.greetings.add(box)
         log.info("box %s has a new greeting", box)
+
+    def _remove_prompt(self, contact: str, action: vm.PromptRemoved) -> None:
+        self._calls.alarms.clear(f"greeting:{action.name.replace(OWN, '')}")
+        self._later(lambda: self._files.remove_prompt(action.name))
+
+    def own_greeting(self, name: str, wrong: str = "") -> None:
+        """A greeting in an agent's own voice ("<language>/<agent>") is there, or cannot be played: then his number is said."""
+        alarm = f"greeting:{name}"
+        if wrong:
+            self.room.own.discard(name)
+            log.error("greeting %s cannot be played, the agent's number is said: %s", name, wrong)
+            text = f"the greeting {name} in the agent's own voice cannot be played, his number is said: {wrong}"
+            self._calls.alarms.raise_(alarm, text, f"座席个人问候语 {name} 无法播放，改报工号：{wrong}")
+        else:
+            self.room.own.add(name)
+            self._calls.alarms.clear(alarm)
+            log.info("greeting %s in the agent's own voice is in use", name)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -329,6 +369,7 @@ class VoicemailPart:
                 self._loaded.move_to_end(name)
                 self._speak(contact, action, name)
             elif not mtime:
+                self._lacks(contact, action, "")
                 self._speak(contact, action, "")
             else:
                 self._make_room()
@@ -339,7 +380,9 @@ class VoicemailPart:
 
     def _ready(self, contact: str, action: vm.PlayFile, name: str, future: Any) -> None:
         if future.cancelled() or future.exception() is not None:
-            log.error("contact %s: %s cannot be played (%s)", contact, action.file, "" if future.cancelled() else future.exception())
+            why = "" if future.cancelled() else str(future.exception())
+            log.error("contact %s: %s cannot be played (%s)", contact, action.file, why)
+            self._lacks(contact, action, why)
             self._speak(contact, action, "")
             return
         self._loaded[name] = future.result()
@@ -351,6 +394,19 @@ class VoicemailPart:
         play = state.plays.get(action.leg) if state is not None else None
         if play is not None and play.token == action.token:
             self._calls.audio.recording(action, clip)
+
+    def _lacks(self, contact: str, action: vm.PlayFile, why: str) -> None:
+        """A greeting in an agent's own voice was removed, or broke: it is not tried again before it is brought anew."""
+        kind, _, name = action.file.partition("/")
+        if kind != "agent":
+            return
+        if why:
+            self.own_greeting(name, why)
+        else:
+            self.room.own.discard(name)
+            log.warning("greeting %s is not there any more: the agent's number is said", name)
+        note = do.Record(self._calls.clock.now(), "agent-greeting-lacks", action.leg, {"greeting": name, "why": why})
+        self._calls.executors[do.Record](contact, note)
 
     def _make_room(self) -> None:
         used = set(self._playing.values())

@@ -20,15 +20,15 @@ HALF = 24                       # zero crossings on each side of the filter
 LONGEST_S = 300
 
 
-def read_wav(file: str | BinaryIO) -> array[int]:
+def read_wav(file: str | BinaryIO, *, longest_s: int = LONGEST_S) -> array[int]:
     """Samples of a WAV file at 8 kHz, one channel. Raises ConfigError saying what is wrong with the file."""
     try:
         with wave.open(file, "rb") as source:
             rate, channels, width, frames = source.getframerate(), source.getnchannels(), source.getsampwidth(), source.getnframes()
             if not 8000 <= rate <= 192_000 or not 1 <= channels <= 8 or width not in (1, 2, 3, 4):
                 raise ConfigError(f"it has {rate} Hz, {channels} channels, {8 * width} bit; give a PCM WAV of 8 to 192 kHz")
-            if frames > LONGEST_S * rate:
-                raise ConfigError(f"it lasts {frames / rate:.0f} s; at most {LONGEST_S} s are taken")
+            if frames > longest_s * rate:
+                raise ConfigError(f"it lasts {frames / rate:.0f} s; at most {longest_s} s are taken")
             data = source.readframes(frames)
     except (wave.Error, EOFError, OSError) as error:
         raise ConfigError(f"it cannot be read as WAV ({error}); give uncompressed PCM") from error

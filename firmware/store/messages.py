@@ -6,6 +6,7 @@ A *take* is a recording in the making: `takes/KEY.wav` (written by the engine, t
 `takes/KEY.json` (what it is for, on disk before the first sample). What is kept becomes `messages/BOX/ID.wav` with one channel and
 `ID.json`, greetings `greetings/BOX.wav`: written to a temporary file, synced, renamed, then the take goes. A message counts from the
 moment its JSON stands, which is written last; so after a power cut there is either the message or the take, and `load` finds both.
+Prompts of the site, and with them the greetings of agents in their own voice (`agent.own.NUMBER`), are written likewise into its folder.
 Everything here blocks and runs beside the event loop. Names of boxes and keys are checked: they become file names.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from firmware.call.levels import RATE, levelled
-from firmware.call.mailroom import Message
+from firmware.call.mailroom import OWN, Message
 from firmware.call.voicemail_actions import Take
 from firmware.errors import StoreError
 from firmware.store.files import sync_folder, write_atomic
@@ -61,13 +62,15 @@ class MessageFiles:
     # --- paths --------------------------------------------------------------------------------------------------------
 
     def path(self, file: str) -> Path:
-        """Where "message/BOX/ID", "greeting/BOX" or "take/KEY" lies. Raises StoreError."""
+        """Where "message/BOX/ID", "greeting/BOX", "agent/LANGUAGE/AGENT" or "take/KEY" lies. Raises StoreError."""
         kind, *names = file.split("/")
         names = [checked(name) for name in names]
         if kind == "message" and len(names) == 2:
             return self.folder / "messages" / names[0] / f"{names[1]}.wav"
         if kind == "greeting" and len(names) == 1:
             return self.folder / "greetings" / f"{names[0]}.wav"
+        if kind == "agent" and len(names) == 2:
+            return self.prompts / names[0] / f"{OWN}{names[1]}.wav"
         if kind == "take" and len(names) == 1:
             return self.takes / f"{names[0]}.wav"
         raise StoreError(f"{file!r} is no file of voice mail")
@@ -148,16 +151,21 @@ class MessageFiles:
     def _write(self, target: Path, samples: array[int]) -> int:
         """Write a WAV in one step, durable; its size."""
         part = target.with_suffix(".part")
-        with part.open("wb") as raw:
-            with wave.open(raw, "wb") as file:
-                file.setnchannels(1)
-                file.setsampwidth(2)
-                file.setframerate(RATE)
-                file.writeframes(samples.tobytes())
-            raw.flush()
-            os.fsync(raw.fileno())
-            size = raw.tell()
-        part.replace(target)
+        try:
+            with part.open("wb") as raw:
+                with wave.open(raw, "wb") as file:
+                    file.setnchannels(1)
+                    file.setsampwidth(2)
+                    file.setframerate(RATE)
+                    file.writeframes(samples.tobytes())
+                raw.flush()
+                os.fsync(raw.fileno())
+                size = raw.tell()
+            part.replace(target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()               # of a full disk nothing is taken for good
+            raise
         sync_folder(target.parent)
         return size
 
@@ -187,6 +195,37 @@ class MessageFiles:
         """Boxes with a greeting of their own."""
         folder = self.folder / "greetings"
         return {path.stem for path in folder.glob("*.wav")} if folder.is_dir() else set()
+
+    def own_greetings(self) -> Iterator[tuple[str, str]]:
+        """Greetings of agents in their own voice as "<language>/<agent>", each with what is wrong with its file, "" for nothing."""
+        for path in sorted(self.prompts.glob(f"*/{OWN}*.wav")) if self.prompts.is_dir() else []:
+            name = f"{path.parent.name}/{path.stem.removeprefix(OWN)}"
+            try:
+                self.own_samples(name)
+            except (OSError, StoreError) as error:
+                yield name, str(error)
+            else:
+                yield name, ""
+
+    def own_samples(self, name: str) -> int:
+        """Samples of an agent's greeting, "<language>/<agent>". Raises OSError, StoreError for a file that cannot be played."""
+        path = self.path(f"agent/{name}")
+        try:
+            with wave.open(str(path), "rb") as file:
+                form, frames = (file.getframerate(), file.getnchannels(), file.getsampwidth()), file.getnframes()
+                whole = len(file.readframes(frames)) == 2 * frames
+        except (wave.Error, EOFError) as error:
+            raise StoreError(f"{path}: is no WAV file ({error}); record it again, or use `branchpbx prompt add`") from error
+        if form != (RATE, 1, 2) or not whole or not frames:
+            raise StoreError(f"{path}: is cut short, or not 8 kHz, one channel, 16 bit; record it again, or use `branchpbx prompt add`")
+        return frames
+
+    def remove_prompt(self, name: str) -> None:
+        """A prompt of the site ("<language>/<prompt>") goes; nothing happens where there is none."""
+        language, _, prompt = name.partition("/")
+        with contextlib.suppress(FileNotFoundError):
+            (self.prompts / checked(language) / f"{checked(prompt)}.wav").unlink()
+            sync_folder(self.prompts / language)
 
     def save(self, message: Message) -> None:
         """Write what is known of a message."""

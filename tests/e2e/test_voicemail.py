@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
+from tests.e2e.audio import Sound
 from tests.e2e.branch import CALLER_HZ, HZ, SITE, Branch, said
+from tests.e2e.evidence import rows
 
 pytestmark = pytest.mark.e2e
 
@@ -95,3 +98,47 @@ def test_a_greeting_recorded_by_telephone_is_what_callers_hear(branch: Branch) -
     assert said(heard, "en/vm.away") < 0.4
     loudest = max(heard.part(at / 10, at / 10 + 0.5).tone_dbm0(HZ["202"]) for at in range(int(heard.seconds * 10) - 5))
     assert loudest > -26, f"the owner's tone is heard at {loudest:.1f} dBm0"
+
+
+def loudest(sound: Sound, hz: float) -> float:
+    """Level of a tone in the half second in which it is loudest, dBm0."""
+    return max((sound.part(at / 10, at / 10 + 0.5).tone_dbm0(hz) for at in range(int(sound.seconds * 10) - 5)), default=-90.0)
+
+
+def answered(branch: Branch, prefix: str, extension: str) -> tuple[Sound, Sound, list[dict[str, Any]]]:
+    """A caller is answered by an agent who speaks in another tone than he recorded: what both heard, and the call's history."""
+    before = {row["id"] for row in branch.records(0)}
+    branch.answer(extension, tone_hz=HZ["203"], talk=14)
+    caller, _ = branch.call(prefix, patience=60, hang_up_after=45, tone_hz=0)
+    branch.done(caller)
+    (call,) = [row for row in branch.records(len(before) + 1) if row["id"] not in before]
+    return branch.heard(caller), branch.heard(branch.at(extension)["ident"]), rows(branch.box, "contact_events", call["id"])
+
+
+def test_an_agents_own_greeting_is_heard_at_the_answer_and_the_number_where_it_is_gone(branch: Branch) -> None:
+    branch.fresh()
+    box = branch.box
+    box.ctl("agent login", agent="8001", extension="202")
+    agent = branch.dial("202", "*76", talk=50, keys="2@6,1@5,#@14,1@6")       # for callers in English
+    branch.done(agent)
+    greeting = box.state / "prompts" / "en" / "agent.own.8001.wav"
+    wait_until(greeting.is_file, "the greeting is kept", 20)
+    box.kill("core")
+    wait_until(lambda: box.ctl("show agents"), "the next core is there", 30)
+    branch.fresh()
+    box.ctl("agent login", agent="8001", extension="202")
+    caller, agent_heard, history = answered(branch, "1310", "202")
+    kinds = [event["kind"] for event in history]
+    assert "agent-greeting" in kinds and "agent-number" in kinds
+    for heard in (caller, agent_heard):
+        assert loudest(heard, HZ["202"]) > -26, "his recorded voice, heard by both"
+        assert said(heard, "en/agent.id.2") > 0.5, "and behind it his number"
+    assert loudest(caller, HZ["203"]) > -26, "then they talk"
+
+    branch.fresh()
+    box.ctl("agent login", agent="8001", extension="202")
+    greeting.write_bytes(b"no sound at all")
+    caller, _, history = answered(branch, "1310", "202")
+    assert loudest(caller, HZ["202"]) < -30 and said(caller, "en/agent.id.2") > 0.5 and loudest(caller, HZ["203"]) > -26
+    assert "agent-greeting-lacks" in [event["kind"] for event in history]
+    assert any(alarm["kind"] == "greeting:en/8001" for alarm in box.ctl("show alarms"))

@@ -313,7 +313,7 @@ class Stage:
     def _act(self, contact: str, action: do.Action) -> None:
         self.done.append((self.now, contact, action))
         if isinstance(action, (do.PlayPrompt, vm.PlayFile)):
-            says = action.says if isinstance(action, do.PlayPrompt) else (*action.before, *action.after)
+            says = action.says if isinstance(action, do.PlayPrompt) else (*action.before, *action.without, *action.after)
             needs = {action.language} | {group_of(f"{action.language}/{say.prompt}") for say in says}
             assert needs <= self.spoken, "media has the prompts that the configuration can ask for, and this is none of them"
         match action:

@@ -8,7 +8,7 @@ import msgspec
 
 from firmware.call import actions as do
 from firmware.call import voicemail_actions as vm
-from firmware.call.mailroom import MailRoom, Message
+from firmware.call.mailroom import OWN, MailRoom, Message
 from firmware.call.switchboard import Switchboard
 from firmware.config.schema.calls import InboundRoute
 from firmware.config.schema.ivr import Node
@@ -93,6 +93,8 @@ class MailStage(Stage):
             self.room.add(Message(take.key, take.name, WALL + self.now, ms - keep.trim_ms, take.number, take.caller, take.contact))
         elif start.take.kind == "greeting":
             self.room.greetings.add(start.take.name)
+        elif OWN in start.take.name:
+            self.room.own.add(start.take.name.replace(OWN, ""))
 
     def _act(self, contact: str, action: do.Action) -> None:
         match action:

@@ -62,7 +62,7 @@ BOX, CENTRE = {"vm"}, {"cb", "q", "rate"}
         ({"mailboxes": {"201": Mailbox(extensions=["201"], pin="7391")}}, BOX),
         ({"studio": Studio(pin="8264")}, BOX),
         ({"queues": {"sales": Queue()}}, CENTRE),
-        ({"agents": {"8001": Agent(pin="4711")}}, CENTRE),
+        ({"agents": {"8001": Agent(pin="4711")}}, BOX | CENTRE),
         ({"ivr": {"words": Node(kind="say", prompts=["q.thanks"])}}, {"q"}),
         ({"menus": {"main": Menu(prompt="vm.away", keys={"1": MenuKey(to="hangup")})}}, BOX),
     ],

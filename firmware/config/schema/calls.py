@@ -50,6 +50,11 @@ class Queue(Entry, frozen=True):
     music: Annotated[str, about("Clip played while waiting", pattern=r"^[a-z0-9.]+$")] = "music.hold"
     record: Annotated[bool, about("Record conversations in two channels, after the notice")] = False
     agent_number: Annotated[bool, about("Tell the caller the agent's number")] = True
+    agent_greeting: Annotated[
+        Literal["no", "before", "instead"],
+        about("A greeting in the agent's own voice, where he recorded one (`features.greeting`): none, before the number, or instead of "
+              "it; a trainee's number is said all the same"),
+    ] = "before"  # fmt: skip
     agent_hears_wait: Annotated[
         bool, about("While the number is said, the agent hears how long the caller waited (below a minute: the number, too)")
     ] = True

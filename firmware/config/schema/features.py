@@ -76,6 +76,11 @@ class Features(Entry, frozen=True):
     ] = "*17"
     queue_status: Annotated[str, about("How many wait, and the longest wait", pattern=_CODE)] = "*18"
     voicemail: Annotated[str, about("Hear messages: code, behind it the number of a box or nothing", pattern=_CODE)] = "*97"
+    greeting: Annotated[
+        str,
+        about("An agent's greeting in his own voice: 1 records, 2 plays, 3 removes it; telephones that `supervises` hear and remove those "
+              "of an agent", pattern=_CODE),
+    ] = "*76"  # fmt: skip
     studio: Annotated[str, about("Record prompts of the site, with the PIN of `studio`", pattern=_CODE)] = "*77"
 
 
