@@ -131,12 +131,12 @@ class OutboundRoute(Entry, frozen=True):
     cost: Annotated[
         int, about("What a minute costs, in any unit: of routes that fit the cheapest is taken, of equals the first", ge=0, le=1_000_000)
     ] = 0
+    tariff: Annotated[
+        str, about("Tariff of calls by this route; empty: that of the trunk or line group by which they leave", ref="tariffs")
+    ] = ""
     most_minutes: Annotated[
         int, about("Longest call by this route; 0 no limit, -1 as the telephone or `calling` says", unit="min", ge=-1, le=1440)
     ] = -1
     group: Annotated[str, about("Line group, empty for no lines")] = "pstn"
     trunks: Annotated[list[str], about("SIP trunks in the order of trying", ref="trunks", max_length=8)] = []
-    tariff: Annotated[
-        str, about("Tariff of calls by this route; empty: that of the trunk or line group by which they leave", ref="tariffs")
-    ] = ""
     first: Annotated[Literal["trunks", "lines"], about("What is tried first; the others are the fail-over")] = "trunks"
