@@ -28,6 +28,7 @@ from firmware.app.lookups import LookupDesk
 from firmware.app.mailer import Mailer
 from firmware.app.provision import Provisioning
 from firmware.app.site_services import SiteServices, sip_ports
+from firmware.app.upload import UploadPart
 from firmware.config.schema.tree import Config
 from firmware.control.audit import CommandGiven
 from firmware.control.client import AsyncClient, NotRunning
@@ -91,6 +92,9 @@ class Manage:
         ConsolePart(handover.state, lambda: self.configuration.running, self.perform, self._entered, ways.rows).attach(self.gate)
         board = handover.config.board
         Provisioning(handover.state, board, lambda: self._zone, lambda: self.configuration.running, self._core).attach(self.gate)
+        uploads = UploadPart(state=handover.state, config=lambda: self.configuration.running, db=self._db, core=self._core)
+        uploads.attach(self.gate)
+        self.configuration.alarming.append(uploads.alarms)
         server = Server(self, None, handover.manage, follow=self._follow)
         await server.start()
         self._mailer = Mailer(handover.config, self._db, self._core, self._zone)
@@ -98,7 +102,7 @@ class Manage:
         children = [
             Child("events", self._read_events), Child("mail", self._mailer.run), Child("heartbeat", self._beat),
             Child("configuration", self.configuration.run), Child("lookups", lookups.run), Child("console", ways.run),
-            *services.children(),
+            Child("upload", uploads.run), *services.children(),
         ]  # fmt: skip
         supervisor = Supervisor("manage", clock, children)
         watching = asyncio.ensure_future(supervisor.run())

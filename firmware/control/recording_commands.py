@@ -51,6 +51,12 @@ class RecordingsGone(Struct, frozen=True):
     erased: int
 
 
+class RecordingNoted(Struct, frozen=True):
+    """Whether it is noted that the centre has it; false: the recording is not here any more."""
+
+    sent: bool
+
+
 class AccessRow(Struct, frozen=True):
     """Who listed, heard, exported or erased which recording."""
 
@@ -128,6 +134,86 @@ class RecordingsAccess(Command, frozen=True):
     """Who listed, heard, exported or erased recordings."""
 
     lines: Annotated[int, Meta(description="How many records", ge=1, le=1000)] = 50
+
+
+class ChainLink(Struct, frozen=True):
+    """A link of the chain of recordings: a file was sealed, or removed and why. `hash` is keyed and covers the link before."""
+
+    seq: int
+    at_ms: int
+    what: str
+    path: str
+    digest: str
+    why: str
+    hash: str
+
+
+class ChainLinks(Struct, frozen=True):
+    """Links that follow one, whose hash is `before`; `last`: number of the newest one."""
+
+    last: int
+    before: str
+    links: list[ChainLink]
+
+
+class WaitingRow(Struct, frozen=True):
+    """A recording that the centre lacks. Times in Unix ms; `frames`: 8000 a second; `keep`: its class."""
+
+    path: str
+    contact: str
+    state: str
+    started_ms: int
+    frames: int
+    lost: int
+    bytes: int
+    keep: str
+    keep_until_ms: int
+    masked: str
+    kind: str
+    caller: str
+    called: str
+    queue: str
+    agents: str
+    rating: int
+    line: str
+    extension: str
+    link: ChainLink
+
+
+class RecordingsWaiting(Struct, frozen=True):
+    """How many recordings the centre lacks, their bytes, and the oldest of them. `there`: the recording asked for is in the list."""
+
+    waiting: int
+    bytes: int
+    there: bool
+    rows: list[WaitingRow]
+
+
+@command(path="recordings outbox", role="admin", result=RecordingsWaiting, zh="显示待发送至中心的录音", mutates=False)
+class RecordingsOutbox(Command, frozen=True):
+    """Recordings that the centre has not got yet, the oldest first."""
+
+    queues: Annotated[list[str], Meta(description="Only of these queues, none for all", max_length=40)] = []
+    lines: Annotated[list[str], Meta(description="Only of these lines, none for all", max_length=40)] = []
+    recording: Annotated[str, Meta(description="A recording that may be gone meanwhile", max_length=120)] = ""
+    most: Annotated[int, Meta(description="How many at most", ge=1, le=50)] = 20
+
+
+@command(path="recordings chain", role="admin", result=ChainLinks, zh="显示录音校验链", mutates=False)
+class RecordingsChain(Command, frozen=True):
+    """Links of the chain of recordings after one of them."""
+
+    after: Annotated[int, Meta(description="Number of a link, 0 for the beginning", ge=0)] = 0
+    most: Annotated[int, Meta(description="How many at most", ge=1, le=500)] = 200
+
+
+@command(path="recordings sent", role="admin", result=RecordingNoted, zh="记录录音已送达中心")
+class RecordingsSent(Command, frozen=True):
+    """Note that the centre has a recording whole (kept in the access log); saying it again changes nothing."""
+
+    recording: Annotated[str, Meta(description="As `recordings list` names it", max_length=120)]
+    who: Annotated[str, Meta(description="Who let it be sent", max_length=80)]
+    where: Annotated[str, Meta(description="Where it lies now", max_length=1000)]
 
 
 class PolicyRow(Struct, frozen=True):

@@ -51,6 +51,13 @@ def attach(gate: Gate, recordings: Recordings, clock: Clock, zone: ZoneInfo) -> 
     gate.handle(cmd.RecordingsErase, answers.erase)
     gate.handle(cmd.RecordingsDisk, lambda _: answers.disk())
     gate.handle(cmd.RecordingsAccess, answers.access)
+    gate.handle(cmd.RecordingsOutbox, answers.outbox)
+    gate.handle(cmd.RecordingsChain, lambda command: _beside(lambda: answers.chain(command)))
+    gate.handle(cmd.RecordingsSent, answers.sent)
+
+
+def _link(row: Any) -> cmd.ChainLink:
+    return cmd.ChainLink(row["seq"], row["at_ms"], row["what"], row["path"], row["digest"], row["why"], row["hash"])
 
 
 async def _beside(work: Callable[[], Any]) -> Any:
@@ -150,6 +157,45 @@ class RecordingQueries:
             cmd.AccessRow(self._local(row["at_ms"]), row["who"], row["what"], row["path"], row["detail"])
             for row in self._store.heard(command.lines)
         ]
+
+    def outbox(self, command: cmd.RecordingsOutbox) -> Awaitable[cmd.RecordingsWaiting]:
+        """What the centre lacks."""
+        wall = self._clock.wall_ms()
+
+        def work() -> cmd.RecordingsWaiting:
+            waiting, size, rows = self._store.outbox(command.queues, command.lines, command.most, wall)
+            found = []
+            for row in rows:
+                link = self._store.sealed_link(row["path"])
+                if link is not None:
+                    found.append(cmd.WaitingRow(
+                        row["path"], row["contact"], row["state"], row["started_ms"], row["frames"], row["lost"], row["bytes"],
+                        row["class"], row["keep_until_ms"], row["masked"], row["kind"] or "", row["caller"] or "", row["called"] or "",
+                        row["queue"] or "", row["agents"] or "", row["rating"] or 0, row["line"] or "", row["extension"] or "",
+                        _link(link),
+                    ))  # fmt: skip
+            there = bool(self._store.known([command.recording] if command.recording else []))
+            return cmd.RecordingsWaiting(waiting, size, there, found)
+
+        return _beside(work)
+
+    def chain(self, command: cmd.RecordingsChain) -> cmd.ChainLinks:
+        """Links of the chain."""
+        last, before, rows = self._store.links(command.after, command.most)
+        return cmd.ChainLinks(last, before, [_link(row) for row in rows])
+
+    async def sent(self, command: cmd.RecordingsSent) -> cmd.RecordingNoted:
+        """The centre has it: on the disk before it is answered."""
+        wall = self._clock.wall_ms()
+
+        def work() -> bool:
+            self._store.sent(command.recording, command.who, wall, command.where)
+            if not self._store.flush():
+                raise PbxError("what was sent cannot be noted now; the disk does not answer")
+            row = self._store.one(command.recording)
+            return row is not None and row["sent_ms"] > 0
+
+        return cmd.RecordingNoted(await _beside(work))
 
     def _drawn(self, row: Any, agent: str, why: str) -> cmd.DrawnRow:
         return cmd.DrawnRow(**msgspec.structs.asdict(self._row(row)), drawn_for=agent, drawn_by=why)

@@ -211,6 +211,8 @@ class Recordings:
         """Remove what is too old, then the oldest until the quota holds."""
         rows = [row for row in self.store.rows() if row["state"] != "open"]
         used = sum(row["bytes"] for row in rows)
+        if self.settings.sent_first:            # what the centre has goes first, each kind by age
+            rows.sort(key=lambda row: not row["sent_ms"])
         for row in rows:
             old = row["keep_until_ms"] <= wall_ms
             if not old and used <= self.settings.quota_mb * MEGABYTE:

@@ -3,7 +3,7 @@
 Bounds, whatever a peer sends: connections in all and from one address, handshakes of TLS (`tls_door.py`), bytes of a request line and of
 its headers, seconds of a connection from its handshake to its last byte. Bodies are not read. The path is handed on as it came, neither
 unescaped nor joined to anything: who answers matches it as a whole. Nothing here knows what is served.
-The client side fetches one resource over TLS with a bound on its size.
+The client side fetches one resource over TLS with a bound on its size, or keeps a connection for several requests (`Exchange`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import aiohttp
 from aiohttp import web
@@ -192,6 +192,43 @@ async def ask(
             return await _body(reply, url, most)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise HttpError(f"{url}: {error or type(error).__name__}") from error
+
+
+class Exchange:
+    """Requests to one server over a connection that is kept: any method, no redirections, the answer's body thrown away.
+
+    To be entered (`async with`). A body is as long as `size` says; what reading it raises ends the request as HttpError.
+    """
+
+    def __init__(self, context: ssl.SSLContext, headers: Mapping[str, str]) -> None:
+        self._context = context
+        self._headers = dict(headers)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Exchange:
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str], *, timeout_s: float, body: AsyncIterator[bytes] | None = None,
+        size: int = 0,
+    ) -> tuple[int, dict[str, str]]:  # fmt: skip
+        """Status and headers (names in small letters). Raises HttpError."""
+        assert self._session is not None
+        sent = {**self._headers, **headers, "Content-Length": str(size)} if method in ("POST", "PATCH") else {**self._headers, **headers}
+        limit = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._session.request(
+                method, url, ssl=self._context, data=body, headers=sent, allow_redirects=False, timeout=limit
+            ) as reply:
+                await reply.content.read(MOST_HEADER)
+                return reply.status, {name.lower(): value for name, value in reply.headers.items()}
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise HttpError(f"{url}: {error or type(error).__name__}") from error
 
 
 async def _body(reply: aiohttp.ClientResponse, url: str, most: int) -> bytes:

@@ -7,6 +7,7 @@ that goes, for age, quota or erasure, gets a link that says why ("removed"), in 
 is keyed and covers the one before, so a chain that was changed, shortened in the middle or written by somebody else does not hold; where
 it ended is also kept by `keep_head` in another database, one link behind, as both are not written in one instant. So `verify` sees a
 recording that was removed, changed or put in by another way than ours.
+What the centre has taken is noted once (`sent`), with its line of the access log in the same transaction; noting it again changes nothing.
 Invariants: one writer (core); links are numbered 1, 2, ... without gap; no telephone number stands in the chain.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,12 +24,17 @@ from firmware.store.db import Database, Statement
 from firmware.store.vault import DeviceKey
 
 FIRST = "0" * 64
+UNTOLD_MS = 3_600_000
 _OPEN = "INSERT OR REPLACE INTO recordings (path, contact, leg, started_ms, class, keep_until_ms, rule) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _DONE = "UPDATE recordings SET state = ?, frames = ?, lost = ?, bytes = ?, masked = ? WHERE path = ?"
 _LINK = "INSERT INTO recording_chain (seq, at_ms, what, path, digest, why, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SEEN = "INSERT INTO recording_access (at_ms, who, what, path, detail) VALUES (?, ?, ?, ?, ?)"
+#: Once: the line of the access log first, while the row still says that it was not sent.
+_SENT_LINE = """INSERT INTO recording_access (at_ms, who, what, path, detail) SELECT ?, ?, 'send', path, ? FROM recordings
+WHERE path = ? AND sent_ms = 0"""
+_SENT = "UPDATE recordings SET sent_ms = ? WHERE path = ? AND sent_ms = 0"
 _LIST = """SELECT r.path, r.contact, r.state, r.started_ms, r.frames, r.bytes, r.class, r.keep_until_ms, r.masked, r.rule, c.kind, c.caller,
-c.called, c.queue, c.agents, c.rating, c.line, c.extension FROM recordings r LEFT JOIN contacts c ON c.id = r.contact"""
+c.called, c.queue, c.agents, c.rating, c.line, c.extension, r.sent_ms, r.lost FROM recordings r LEFT JOIN contacts c ON c.id = r.contact"""
 
 #: Somebody else with this number was in the conference while it was recorded (his own call came within the week before its end).
 _BESIDE = """EXISTS (SELECT 1 FROM contacts o JOIN contact_events e ON e.contact = o.id AND e.kind = 'room'
@@ -87,6 +93,10 @@ class RecordingStore:
         """Somebody heard, exported, listed or erased."""
         self._db.execute(_SEEN, (at_ms, who, what, path, detail))
 
+    def sent(self, path: str, who: str, at_ms: int, detail: str) -> None:
+        """The centre has it; `who` let it be sent. Harmless when said again."""
+        self._db.transaction([(_SENT_LINE, (at_ms, who, detail, path)), (_SENT, (at_ms, path))])
+
     def _linked(self, statements: list[Statement], what: str, path: str, digest: str, why: str, at_ms: int) -> None:
         with self._lock:
             seq = self._seq + 1
@@ -126,6 +136,36 @@ class RecordingStore:
             values.append(wanted.until_ms)
         order = "ORDER BY r.started_ms DESC, r.path DESC LIMIT ?"
         return self._db.query(f"{_LIST} WHERE {' AND '.join(tests)} {order}", (*values, wanted.lines))
+
+    def outbox(self, queues: Sequence[str], lines: Sequence[str], most: int, at_ms: int) -> tuple[int, int, list[sqlite3.Row]]:
+        """How many finished recordings the centre lacks, their bytes, and the oldest of them; of these queues and lines, () for all.
+
+        Of a call that goes on nothing waits: who spoke is known at its end. One whose end was never told waits an hour.
+        """
+        tests = ["r.state <> 'open' AND r.sent_ms = 0 AND (c.ended_ms IS NOT NULL OR r.started_ms + r.frames / 8 < ?)"]
+        values: list[Any] = [at_ms - UNTOLD_MS]
+        if queues:
+            tests.append(f"c.queue IN ({', '.join('?' * len(queues))})")
+            values += queues
+        if lines:
+            there = f"l.endpoint IN ({', '.join('?' * len(lines))})"
+            tests.append(f"EXISTS (SELECT 1 FROM legs l WHERE l.contact = c.id AND {there})")
+            values += [f"line/{name}" for name in lines]
+        joined = f"LEFT JOIN contacts c ON c.id = r.contact WHERE {' AND '.join(tests)}"
+        count = self._db.query(f"SELECT count(*) AS n, coalesce(sum(r.bytes), 0) AS bytes FROM recordings r {joined}", values)[0]
+        rows = self._db.query(f"{_LIST} WHERE {' AND '.join(tests)} ORDER BY r.started_ms, r.path LIMIT ?", (*values, most))
+        return int(count["n"]), int(count["bytes"]), rows
+
+    def links(self, after: int, most: int) -> tuple[int, str, list[sqlite3.Row]]:
+        """Number of the last link of the chain, hash of link `after`, and the links that follow it."""
+        before = self._db.query("SELECT hash FROM recording_chain WHERE seq = ?", (after,))
+        rows = self._db.query("SELECT * FROM recording_chain WHERE seq > ? ORDER BY seq LIMIT ?", (after, most))
+        return self._seq, str(before[0]["hash"]) if before else FIRST, rows
+
+    def sealed_link(self, path: str) -> sqlite3.Row | None:
+        """The link with which a recording was sealed."""
+        found = self._db.query("SELECT * FROM recording_chain WHERE path = ? AND what = 'sealed' ORDER BY seq DESC LIMIT 1", (path,))
+        return found[0] if found else None
 
     def agents(self, since_ms: int) -> list[str]:
         """Agents of whose calls there are recordings from this time on."""

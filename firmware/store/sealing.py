@@ -155,6 +155,11 @@ def seal(recipient: bytes, plain: bytes, bound_to: bytes) -> bytes:
     return ephemeral + ChaCha20Poly1305(key).encrypt(bytes(12), plain, bound_to)      # a key of its own each time: one nonce will do
 
 
+def open_sealed(private: bytes, sealed: bytes, bound_to: bytes) -> bytes:
+    """What was sealed to the public half of this key, at the place that holds it. Raises SealError."""
+    return _open(private, sealed, bound_to)
+
+
 def _open(private: bytes, sealed: bytes, bound_to: bytes) -> bytes:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305

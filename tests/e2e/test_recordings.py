@@ -16,6 +16,7 @@ from tests.e2e.appliance import ROOT, wait_until
 from tests.e2e.audio import read_recording, read_wav
 from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, SITE, Branch, said
 from tests.e2e.evidence import rows
+from tests.tus_server import TusServer
 
 pytestmark = [pytest.mark.e2e]
 
@@ -158,3 +159,40 @@ def test_an_agent_hears_his_own_call_again_by_telephone(branch: Branch) -> None:
     assert "extension 202" in access[0]
     assert "replay" in access[0]
     assert not list(branch.box.state.rglob("*.wav"))
+
+
+def test_recordings_reach_the_centre_whole_and_once_over_a_cut_and_a_restart(branch: Branch, tmp_path: Path) -> None:
+    number = branch.number("7654322")
+    branch.done(branch.dial("201", "9" + number, CALLEE_HZ, talk=24))
+    record, = branch.records()
+    wait_until(lambda: listed(branch, record["id"]), "the recording is in the list")
+    paths = sorted(str(row["path"]) for row in branch.box.ctl("recordings list", lines=1000))
+    centre = TusServer(tmp_path, branch.box.bind).start()
+    centre.cuts = [60_000]
+    try:
+        for name, value in (("url", centre.url), ("ca", str(centre.ca)), ("kbit_s", "100000")):
+            branch.box.manage("set", setting=f"recording.upload.{name}", value=value)
+        branch.box.manage("commit")
+        branch.box.manage("upload now")
+        wait_until(lambda: "not reached" in branch.box.manage("show upload")["says"], "the connection is cut within a recording", 30)
+        assert centre.whole("recording") == {}
+        pid = branch.box.kill("manage")
+        wait_until(lambda: branch.box.pid("manage") != pid, "management is started again", 30)
+
+        def again() -> bool:
+            try:
+                return bool(branch.box.manage("upload now"))
+            except OSError:
+                return False
+
+        wait_until(again, "management answers again", 30)
+        wait_until(lambda: branch.box.manage("show upload")["state"] == "idle", "all is at the centre", 60)
+    finally:
+        centre.stop()
+    folder = branch.box.state / "recordings"
+    assert centre.whole("recording") == {path: (folder / path).read_bytes() for path in paths}
+    assert sorted(centre.whole("record")) == [f"{path}.json" for path in paths]
+    assert centre.total == sum(one.length for one in centre.files.values()), "a byte went out twice"
+    sent = [line.split() for line in recordings(branch, "access", "--lines", "1000").stdout.splitlines() if "  send  " in line]
+    assert sorted(words[words.index("send") + 1] for words in sent) == paths
+    assert branch.box.manage("show upload")["sent"] == len(paths)

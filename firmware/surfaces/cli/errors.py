@@ -53,6 +53,7 @@ FORMS: tuple[tuple[str, str], ...] = (
     ("the update agent's folder cannot be written (<why>); restart the box and try again",
      "升级代理的文件夹无法写入（{why}）；请重启设备后再试"),
     ("<folder>: is not there; plug the stick in", "{folder}：不存在；请插入 U 盘"),
+    ("recordings stay here: recording.upload.url is not set", "录音只保存在本机：未设置 recording.upload.url"),
     ("the test mail was not taken: <why>", "测试邮件未被接受：{why}"),
     ("contact <contact> is an emergency call; only its people can end it", "{contact} 是紧急呼叫，只能由通话双方结束"),
     ("<digits> is an emergency number; only a person at a phone can dial it", "{digits} 是紧急号码，只能由人在话机上拨打"),
