@@ -65,6 +65,8 @@ class Request(msgspec.Struct):
     """The caller was told that we call before this; 0: no such time was said."""
     called_ms: int = 0
     """When his number was dialled first; 0: not yet."""
+    tried_ms: int = 0
+    """When it was dialled last; 0: not yet, or another number was given since."""
     late: bool = False
     """The promised time has passed without a call: that is an alarm."""
 

@@ -260,7 +260,8 @@ def dial_caller(c: Contact) -> None:
         c.finish(Cause.CANCELLED, Side.SYSTEM)
         return
     c.s.visit.stage = "dialled"
-    request.called_ms = request.called_ms or c.desk.wall(c.now)
+    request.tried_ms = c.desk.wall(c.now)
+    request.called_ms = request.called_ms or request.tried_ms
     c.desk.keep_acd()
     attempt = attempt_for(c, way_to(c.desk.routing, queue.callback, request.number), "back")
     c.s.attempt = attempt

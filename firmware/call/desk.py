@@ -58,6 +58,9 @@ class Desk(Protocol):
     def keep_acd(self) -> None:
         """`acd` changed: it is to be kept over a power cut."""
 
+    def withdraw_callback(self, request: str, now: int) -> None:
+        """Its caller wants no callback any more; nothing happens where the request is over."""
+
     def wall(self, now: int) -> int:
         """Unix ms of engine instant `now`."""
 

@@ -9,7 +9,7 @@ the line, the language or digits taken before; the longest case wins, a case tha
 `voice_ms`, or a key, and the caller goes on; who stays silent to the end is told so and the call ends. Under protocol D and E speech
 counts only once it has paused: noise does not pause. Digits of a node with `secret` are in no record, no recording (it is masked) and no
 trace, from the question on; a restarted core hides them again before it hears the next one, as that is part of what the driver keeps.
-*callback* and *lookup* are in `ivr_service`.
+*callback* and *lookup* are in `ivr_service`, *callback-state* is in `callback_state`.
 Each node writes `node` when it is entered, `node-left` when its caller hangs up there: from both the report of where callers leave is made.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firmware.call import callback_state
 from firmware.call import voicemail_actions as vm
 from firmware.call.actions import Played, Say, TimerFired
 from firmware.call.contact import phase
@@ -259,9 +260,10 @@ def _there(c: Contact, node: Node, how: str) -> None:
 
 BEGIN = {
     "say": _begin_say, "input": _begin_input, "choose": _begin_choose, "silent": _begin_silent, "callback": begin_callback,
-    "lookup": begin_lookup,
+    "lookup": begin_lookup, "callback-state": callback_state.begin,
 }  # fmt: skip
-INSIDE = {"say": _in_say, "input": _in_input, "silent": _in_silent, "callback": in_callback, "lookup": in_lookup}
+INSIDE = {"say": _in_say, "input": _in_input, "silent": _in_silent, "callback": in_callback, "lookup": in_lookup,
+          "callback-state": callback_state.within}  # fmt: skip
 
 
 @phase(Phase.NODE)

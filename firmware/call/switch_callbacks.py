@@ -228,6 +228,12 @@ class Callbacks(OutsideDuties):
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
+    def withdraw_callback(self, request: str, now: int) -> None:
+        """Its caller wants no callback any more; nothing happens where the request is over."""
+        found = self.acd.callbacks.get(request)
+        if found is not None:
+            self._drop(found, now, "cancelled")
+
     def cancel_callback(self, request: str, now: int) -> Request:
         """Drop a request; an attempt under way goes on. Raises PbxError if there is none."""
         found = self.acd.callbacks.get(request) or self.acd.callbacks.get(f"cb:{request}")

@@ -219,6 +219,10 @@ class SwitchDesk:
         """Somebody entered the mixer of a room, or left it."""
         raise NotImplementedError
 
+    def withdraw_callback(self, request: str, now: int) -> None:
+        """Its caller wants no callback any more; nothing happens where the request is over."""
+        raise NotImplementedError
+
     def night_key(self, extension: str, now: int) -> bool:
         """Turn the night key over; whether night service is on now."""
         raise NotImplementedError

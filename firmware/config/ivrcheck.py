@@ -32,6 +32,7 @@ USED: dict[str, frozenset[str]] = {
     "silent": frozenset({"kind", "to", "protocol", "wait_ms", "voice_ms"}),
     "callback": frozenset({"kind", "otherwise", "prompts", "variables", "queue"}),
     "lookup": frozenset({"kind", "to", "otherwise", "prompts", "variables", "url", "ask", "wait_s"}),
+    "callback-state": frozenset({"kind", "to", "otherwise", "prompts", "variables"}),
 }  # fmt: skip
 
 
@@ -74,6 +75,9 @@ def _node(config: Config, findings: Findings, name: str, node: Node, prompts: Co
         findings.add(f"{path}.language", node.language, "is not offered by the site", suggest(node.language, config.site.languages))
     if node.kind == "callback" and not (node.queue in config.queues and config.queues[node.queue].callback.enabled):
         findings.add(f"{path}.queue", node.queue, "is no queue that calls back", "name a queue with callback.enabled = true")
+    if node.kind == "callback-state" and not any(queue.callback.enabled for queue in config.queues.values()):
+        remedy = "set callback.enabled = true in a queue, or remove the node"
+        findings.add(f"{path}.kind", node.kind, "has no queue that calls back", remedy)
     if node.kind == "lookup" and not node.url:
         findings.add(f"{path}.url", None, "is missing", "say which address is asked")
     named = [(f"variables.{name}", text) for name, text in node.variables.items()]
@@ -113,7 +117,7 @@ def _edges(config: Config, place: str, *, silent: bool) -> list[str]:
             return [node.otherwise] if silent else [node.to, node.otherwise]
         if node.kind == "callback":
             return [node.otherwise]
-        if node.kind == "lookup":
+        if node.kind in ("lookup", "callback-state"):
             return [node.to, node.otherwise]
         return [] if silent and node.kind == "silent" else [node.to]
     if kind == "queue" and name in config.queues and not silent:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.e2e.appliance import wait_until
-from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, SPEED, Branch
+from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, SPEED, Branch, said
 
 pytestmark = [pytest.mark.e2e]
 MORE = """
@@ -24,6 +24,12 @@ to = "ivr/register"
 [callers.late]
 numbers = ["1370"]
 to = "ivr/offer"
+[callers.mine]
+numbers = ["1380"]
+to = "ivr/mine"
+[ivr.mine]
+kind = "callback-state"
+otherwise = "ivr/offer"
 [ivr.register]
 kind = "lookup"
 url = "http://127.0.0.1:18471/who"
@@ -141,3 +147,28 @@ def test_a_caller_who_is_in_no_queue_asks_to_be_called_back(branch: Branch) -> N
     assert first["queue"] in ("", None) and "callback-promised" in branch.history(first)
     assert (back["agent"], back["queue"], back["called"]) == ("8001", "sales", number)
     assert not box.ctl("show callbacks") and number not in [one["number"] for one in box.ctl("show missed")]
+
+
+def test_a_caller_hears_how_his_callback_stands_and_takes_it_back(branch: Branch) -> None:
+    box = branch.box
+    box.ctl("agent login", agent="8001", extension="201")
+    branch.answer("201", CALLER_HZ, talk=400)
+    other, _ = branch.call("1310", HZ["201"], line=2, hang_up_after=400)
+    wait_until(lambda: branch.agent("8001")["state"] == "talking", "the only agent is busy", 60)
+    facts = {"from": "13800000042", "line": 1, "caller_id": "dtmf", "tone_hz": 0, "partners_hz": [], "patience": 60}
+    first = str(branch.world("call", press="1@20", **facts)["person"])
+    branch.done(first)
+    (row,) = wait_until(lambda: box.ctl("show callbacks"), "the request", 60)
+    assert (row["number"], row["state"]) == (facts["from"], "waiting")
+    heard = branch.heard(first)
+    assert said(heard, "en/cb.none") > 0.5 and said(heard, "en/q.cb.ok.1") > 0.5, "he had none, and asked for one"
+    second = str(branch.world("call", press="3@20", **facts)["person"])
+    branch.done(second)
+    heard = branch.heard(second)
+    for clip in ("cb.noted", "q.next", "cb.cancelled"):
+        assert said(heard, f"en/{clip}") > 0.5, f"{clip} is {said(heard, f'en/{clip}'):.2f}"
+    assert not box.ctl("show callbacks")
+    assert facts["from"] not in [one["number"] for one in box.ctl("show missed")], "he wanted it so: he is not lost"
+    branch.world("hang-up", person=other)
+    states = [one for record in branch.records(3) for one in branch.history(record) if one in ("callback-state", "callback-withdrawn")]
+    assert sorted(states) == ["callback-state", "callback-state", "callback-withdrawn"]

@@ -14,19 +14,22 @@ class Node(Entry, frozen=True):
     """One node; `kind` says which of the settings it uses, the check tells of one that it does not."""
 
     kind: Annotated[
-        Literal["say", "input", "choose", "silent", "callback", "lookup"],
+        Literal["say", "input", "choose", "silent", "callback", "lookup", "callback-state"],
         about("say: words, then on; input: takes digits; choose: by what is known; silent: protocol for a caller who says nothing; "
-              "callback: a call by a queue is promised; lookup: a service is asked"),
+              "callback: a call by a queue is promised; lookup: a service is asked; callback-state: the caller hears how his callback "
+              "stands, and may correct its number or take it back"),
     ]
     to: Annotated[Destination, about("Where a caller goes on to")] = "hangup"
     otherwise: Annotated[
         Destination,
-        about("input: after the last try; choose: when no case fits; callback: when none is promised; lookup: without an answer"),
+        about("input: after the last try; choose: when no case fits; callback: when none is promised; lookup: without an answer; "
+              "callback-state: when he has none"),
     ] = "hangup"
     language: Annotated[Literal["", "en", "zh"], about("say: switch prompts to this language first")] = ""
     # say and input
     prompts: Annotated[
-        list[PromptId], about("say: said one after the other; input: the question; callback, lookup: said first", max_length=8)
+        list[PromptId],
+        about("say: said one after the other; input: the question; callback, callback-state, lookup: said first", max_length=8),
     ] = field(default_factory=list)
     variables: Annotated[
         dict[str, str],
