@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -55,13 +57,20 @@ def _check(board: BoardImage) -> None:
         raise SystemExit("vm: " + "; ".join(problem.text() for problem in site.problems))
 
 
-def build(board: BoardImage, version: str = "") -> Built:
-    """Disk image of `version` (default: the firmware's own), made anew only when something changed. NotFetched, SystemExit."""
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Nobody else builds in this checkout meanwhile; the folder is there, in a fresh one too."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    _check(board)
-    version = version or firmware.__version__
     with (BUILD / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build(board: BoardImage, version: str = "") -> Built:
+    """Disk image of `version` (default: the firmware's own), made anew only when something changed. NotFetched, SystemExit."""
+    _check(board)
+    version = version or firmware.__version__
+    with _one_at_a_time():
         keyring = bundle.keys(KEYS)
         apt = fetch.Apt(board.image.suite, board.image.architecture)
         loader = uboot.build(board, apt)
@@ -101,8 +110,7 @@ def accompany(board: BoardImage, version: str, folder: Path) -> list[Path]:
 
 def update(board: BoardImage, version: str, extra: dict[str, bytes] | None = None, name: str = "update.raucb") -> Path:
     """A signed bundle of `version`; `extra`: files put in place of the image's own."""
-    with (BUILD / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _one_at_a_time():
         keyring = bundle.keys(KEYS)
         key = hashlib.sha256(repr(sorted((extra or {}).items())).encode()).hexdigest()[:8]
         folder = BUILD / f"image-{board.name}" / f"{version}-{sources(board)}-{key}"
