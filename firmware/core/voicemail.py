@@ -74,6 +74,8 @@ class VoicemailPart:
         self.room.changed = self._changed
         self._takes: dict[int, _Take] = {}
         self._loaded: OrderedDict[str, int] = OrderedDict()
+        #: Whoever waits for a recording that is being loaded: loaded twice, the first one would be taken from under who hears it.
+        self._loading: dict[str, list[tuple[str, vm.PlayFile]]] = {}
         self._playing: dict[int, str] = {}
         calls.executors.update({
             vm.StartTake: self._start, vm.KeepTake: self._keep, vm.DropTake: self._drop, vm.PlayFile: self._play, vm.Listen: self._listen,
@@ -371,22 +373,32 @@ class VoicemailPart:
             elif not mtime:
                 self._lacks(contact, action, "")
                 self._speak(contact, action, "")
+            elif name in self._loading:
+                self._loading[name].append((contact, action))
             else:
                 self._make_room()
-                answer = self._media.load_clip(name, path)
-                answer.add_done_callback(lambda future: self._ready(contact, action, name, future))
+                try:
+                    answer = self._media.load_clip(name, path)
+                except EngineBusy as error:
+                    log.warning("contact %s: %s cannot be loaded now (%s)", contact, action.file, error)
+                    self._speak(contact, action, "")
+                    return
+                self._loading[name] = [(contact, action)]
+                answer.add_done_callback(lambda future: self._ready(name, future))
 
         self._background(stamp, known)
 
-    def _ready(self, contact: str, action: vm.PlayFile, name: str, future: Any) -> None:
-        if future.cancelled() or future.exception() is not None:
-            why = "" if future.cancelled() else str(future.exception())
-            log.error("contact %s: %s cannot be played (%s)", contact, action.file, why)
-            self._lacks(contact, action, why)
-            self._speak(contact, action, "")
-            return
-        self._loaded[name] = future.result()
-        self._speak(contact, action, name)
+    def _ready(self, name: str, future: Any) -> None:
+        waiting = self._loading.pop(name, [])
+        error = EngineRefused("it was cancelled") if future.cancelled() else future.exception()
+        if error is None:
+            self._loaded[name] = future.result()
+        for contact, action in waiting:
+            if error is not None:
+                log.error("contact %s: %s cannot be played (%s)", contact, action.file, error)
+            if error is not None and not isinstance(error, EngineRefused):      # else media was replaced, and the file is sound
+                self._lacks(contact, action, str(error))
+            self._speak(contact, action, name if error is None else "")
 
     def _speak(self, contact: str, action: vm.PlayFile, clip: str) -> None:
         """Play it, unless the person did something else meanwhile."""

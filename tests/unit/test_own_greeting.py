@@ -21,6 +21,7 @@ from firmware.call.rules import rule
 from firmware.config.schema.calls import InboundRoute, Menu, MenuKey, Queue
 from firmware.config.schema.people import Agent, Extension
 from firmware.core.voicemail import VoicemailPart
+from firmware.errors import EngineBusy
 from firmware.media.events import Recorded
 from firmware.prompts import clip_files, site_root
 from firmware.store.messages import MessageFiles
@@ -325,6 +326,10 @@ class Bench:
         self.heard: Callable[[Any], None] = lambda event: None
         self.files = MessageFiles(folder / "voicemail", site_root(folder))
         self.broken = broken
+        self.late: list[Callable[[], None]] | None = None
+        """Where media takes its time: what is to be answered."""
+        self.loads: list[str] = []
+        self.busy = False
         executors: dict[Any, Any] = {do.Record: lambda contact, action: self.written.append(action.kind)}
         self.executors = executors
         clock = SimpleNamespace(now=lambda: 1000, wall_ms=lambda: 1000, call_later=lambda ms, fn: None)
@@ -350,10 +355,13 @@ class Bench:
         self.heard = fn
 
     def _load(self, name: str, path: Path) -> Any:
+        if self.busy:
+            raise EngineBusy("the channel is full")
+        self.loads.append(name)
         answer: Any = SimpleNamespace(
             cancelled=lambda: False, exception=lambda: ValueError("it is no WAV") if self.broken else None, result=lambda: 100
         )
-        answer.add_done_callback = lambda fn: fn(answer)
+        answer.add_done_callback = lambda fn: fn(answer) if self.late is None else self.late.append(lambda: fn(answer))
         return answer
 
     def play(self) -> None:
@@ -412,6 +420,31 @@ def test_one_that_breaks_while_it_is_in_use_is_the_number_from_then_on(tmp_path:
     bench = Bench(tmp_path, broken=True)
     bench.play()
     assert bench.played == [("agent/zh/8001", "")] and bench.room.own == set() and list(bench.alarms) == ["greeting:zh/8001"]
+
+
+def test_both_who_hear_it_wait_for_one_load_of_the_file(tmp_path: Path) -> None:
+    assert bring(tmp_path, tone(tmp_path / "good.wav", 3)) == 0
+    bench = Bench(tmp_path)
+    bench.late = []
+    bench.play()
+    bench.play()
+    assert bench.played == [] and len(bench.loads) == 1, "a second load would take the first one from under who hears it"
+    for answer in bench.late:
+        answer()
+    assert len(bench.played) == 2 and len({clip for _, clip in bench.played}) == 1 and bench.played[0][1]
+    bench.play()
+    assert len(bench.played) == 3 and len(bench.loads) == 1
+
+
+def test_where_media_has_no_time_the_number_is_said_and_the_greeting_stays(tmp_path: Path) -> None:
+    assert bring(tmp_path, tone(tmp_path / "good.wav", 3)) == 0
+    bench = Bench(tmp_path)
+    bench.busy = True
+    bench.play()
+    assert bench.played == [("agent/zh/8001", "")] and bench.room.own == {"zh/8001"} and not bench.alarms
+    bench.busy = False
+    bench.play()
+    assert bench.played[1][1]
 
 
 def test_a_full_disk_keeps_the_old_greeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
