@@ -48,7 +48,7 @@ from firmware.surfaces.cli.errors import chinese
 from firmware.update.nightly import open_window
 
 log = logging.getLogger("branchpbx.upload")
-LOOK_S = 10.0
+LOOK_S = 30.0
 LINKS = 200
 STATES = {"off": "未启用", "waiting": "等待时段", "sending": "正在上传", "pausing": "故障后等待", "idle": "已全部上传"}
 Ask = Callable[..., Awaitable[Any]]
@@ -142,7 +142,7 @@ class UploadPart:
         if not settings.url:
             self._by = ""
             return
-        if day or self._by:
+        if (day or self._by) and now >= self._not_before:
             with suppress(NotRunning, CommandFailed):
                 await self._outbox(settings, "")
         if self.kept.nights.at(day, self._waiting > 0):
@@ -268,11 +268,12 @@ class UploadPart:
             await self._send_chain(line)
             while True:
                 self._go()
-                box = await self._outbox(settings, "")
-                one = next((row for row in box.rows if row.path not in self._held), None)
-                if one is None:
+                todo = [row for row in (await self._outbox(settings, "")).rows if row.path not in self._held]
+                if not todo:
                     break
-                await self._recording(line, one)
+                for one in todo:
+                    self._go()
+                    await self._recording(line, one)
             await self._send_chain(line)
 
     async def _able(self, line: Any, settings: Upload) -> transfer.Abilities:
@@ -358,6 +359,7 @@ class UploadPart:
         if not said["sent"]:                # removed here in the last moment
             await self._back(row.path)
             return
+        self._waiting, self._bytes = max(0, self._waiting - 1), max(0, self._bytes - row.size)
         self.kept.sent, self.kept.sent_ms = self.kept.sent + 1, int(self._wall_s() * 1000)
         self.kept.nights.well()
         self.kept.text = self.kept.text_zh = ""

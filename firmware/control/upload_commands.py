@@ -10,7 +10,8 @@ from firmware.control.commands import Command, command
 class UploadResult(Struct, frozen=True):
     """`state`: off, waiting (for the window), sending, pausing (after a fault) or idle (all is at the centre).
 
-    `waiting`, `bytes`: recordings that the centre lacks; `confirmed` of `size` bytes of `sending` are there; `sent`: recordings in all.
+    `waiting`, `bytes`: recordings that the centre lacks (5000 at most are counted); `confirmed` of `size` bytes of `sending` are there;
+    `sent`: recordings in all.
     """
 
     state: str

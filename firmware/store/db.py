@@ -152,6 +152,14 @@ class Database:
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: cannot read: {error}") from error
 
+    def query_apart(self, *queries: tuple[str, Sequence[Any]]) -> list[list[sqlite3.Row]]:
+        """Rows of slow reads, on a connection of their own: no other read waits for them. Not on the event loop. Raises StoreError."""
+        try:
+            with contextlib.closing(_connect(self.path, readonly=True)) as connection:
+                return [connection.execute(sql, params).fetchall() for sql, params in queries]
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: cannot read: {error}") from error
+
     def statistics(self) -> dict[str, int]:
         """Counts: waiting, written, failed, lost."""
         with self._waiting:

@@ -25,6 +25,7 @@ from firmware.store.vault import DeviceKey
 
 FIRST = "0" * 64
 UNTOLD_MS = 3_600_000
+MOST_COUNTED = 5000
 _OPEN = "INSERT OR REPLACE INTO recordings (path, contact, leg, started_ms, class, keep_until_ms, rule) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _DONE = "UPDATE recordings SET state = ?, frames = ?, lost = ?, bytes = ?, masked = ? WHERE path = ?"
 _LINK = "INSERT INTO recording_chain (seq, at_ms, what, path, digest, why, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -140,7 +141,8 @@ class RecordingStore:
     def outbox(self, queues: Sequence[str], lines: Sequence[str], most: int, at_ms: int) -> tuple[int, int, list[sqlite3.Row]]:
         """How many finished recordings the centre lacks, their bytes, and the oldest of them; of these queues and lines, () for all.
 
-        Of a call that goes on nothing waits: who spoke is known at its end. One whose end was never told waits an hour.
+        Of a call that goes on nothing waits: who spoke is known at its end. One whose end was never told waits an hour. No more than
+        MOST_COUNTED are counted.
         """
         tests = ["r.state <> 'open' AND r.sent_ms = 0 AND (c.ended_ms IS NOT NULL OR r.started_ms + r.frames / 8 < ?)"]
         values: list[Any] = [at_ms - UNTOLD_MS]
@@ -151,9 +153,10 @@ class RecordingStore:
             there = f"l.endpoint IN ({', '.join('?' * len(lines))})"
             tests.append(f"EXISTS (SELECT 1 FROM legs l WHERE l.contact = c.id AND {there})")
             values += [f"line/{name}" for name in lines]
-        joined = f"LEFT JOIN contacts c ON c.id = r.contact WHERE {' AND '.join(tests)}"
-        count = self._db.query(f"SELECT count(*) AS n, coalesce(sum(r.bytes), 0) AS bytes FROM recordings r {joined}", values)[0]
-        rows = self._db.query(f"{_LIST} WHERE {' AND '.join(tests)} ORDER BY r.started_ms, r.path LIMIT ?", (*values, most))
+        fitting = f"LEFT JOIN contacts c ON c.id = r.contact WHERE {' AND '.join(tests)}"
+        counted = f"SELECT count(*) AS n, coalesce(sum(bytes), 0) AS bytes FROM (SELECT r.bytes FROM recordings r {fitting} LIMIT ?)"
+        oldest = f"{_LIST} WHERE {' AND '.join(tests)} ORDER BY r.started_ms, r.path LIMIT ?"
+        (count,), rows = self._db.query_apart((counted, (*values, MOST_COUNTED)), (oldest, (*values, most)))
         return int(count["n"]), int(count["bytes"]), rows
 
     def links(self, after: int, most: int) -> tuple[int, str, list[sqlite3.Row]]:
