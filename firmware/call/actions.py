@@ -158,9 +158,10 @@ class LeaveRoom(Action, frozen=True):
 
 
 class Chime(Action, frozen=True):
-    """A short tone beside whatever a leg hears."""
+    """A short tone beside whatever a leg hears; `quiet`: below the voice of who speaks to it."""
 
     leg: str
+    quiet: bool = False
 
 
 class Loop(Action, frozen=True):

@@ -259,6 +259,10 @@ class Contact(ContactRecording):
             from firmware.call.limit import due
 
             due(self, name)
+        elif name == "guard.hush":
+            from firmware.call.hush import due as silent
+
+            silent(self)
         elif name == "guard.recorded":
             for one in self.s.recordings:
                 one.samples = max(one.samples, 0)

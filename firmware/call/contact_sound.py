@@ -146,6 +146,10 @@ class ContactSound:
         self.joined_by(a, b)
         if self.s.speaking is not None and {a, b} == {self.s.speaking.agent, self.s.speaking.caller}:
             self.s.speaking.together(self.now)
+        hush = self.s.hush
+        if hush is not None and {a, b} == {hush.agent, hush.caller} and not hush.told and not hush.over:
+            hush.since = self.now
+            self.timer("guard.hush", hush.left)
         self.do(do.Bridge(a, b, relay=both_sip and not self.recording_live() and self.s.supervised is None))
         self.tap()
 
@@ -175,6 +179,10 @@ class ContactSound:
             self.s.bridged = []
             if self.s.speaking is not None:
                 self.s.speaking.apart(self.now)
+            hush = self.s.hush
+            if hush is not None and hush.since >= 0:
+                hush.left, hush.since = max(0, hush.left - (self.now - hush.since)), -1
+                self.stop_timer("guard.hush")
             self.do(do.Unbridge(a, b))
 
     def tap(self, *, begins: bool = False) -> None:

@@ -97,6 +97,17 @@ class NuisanceEnded(CallEvent, frozen=True):
     blocked: bool
 
 
+class CallerSilent(CallEvent, frozen=True):
+    """Nothing was heard of a caller since `agent` at `extension` answered, for as long as the queue waits (`silent`); or now something is,
+    or the agent's part is over."""
+
+    contact: str
+    queue: str
+    agent: str
+    extension: str
+    silent: bool
+
+
 class StaffingChanged(CallEvent, frozen=True):
     """Emergency staffing: steps in force (0: stood down), callers who waited too long, the step's name, agents who joined or left;
     `people`: so many the shift leader is to call in, as no step helped."""

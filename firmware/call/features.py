@@ -17,7 +17,7 @@ A telephone's own transfer key (`referral.py`) enters at "blind" or "talking"; w
 from __future__ import annotations
 
 from firmware.call import actions as do
-from firmware.call import limit, speaking
+from firmware.call import hush, limit, speaking
 from firmware.call.actions import LineFreed, Played, TimerFired
 from firmware.call.contact import FAULTS, Contact, Input, phase
 from firmware.call.dialling import attempt_for, forward, next_try, try_failed
@@ -65,6 +65,7 @@ def _join(c: Contact) -> None:
         return
     c.start_recording()
     speaking.begin(c)
+    hush.begin(c)
     c.bridge(c.s.a, c.s.b)
     c.introduce(c.s.a, c.s.b)
 
@@ -418,6 +419,8 @@ def complete(c: Contact, transfer: Transfer, target: str) -> None:
     c.s.transfer = None
     if c.s.speaking is not None and transfer.by in (c.s.speaking.agent, c.s.speaking.caller):
         speaking.end(c)
+    if c.s.hush is not None and transfer.by in (c.s.hush.agent, c.s.hush.caller):
+        hush.end(c)
     take_place(c, transfer.by, target)
     c.record("transferred", target, by=transfer.by_endpoint, to=c.s.legs[target].endpoint)
     if c.s.agents:

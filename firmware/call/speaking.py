@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from firmware.call import hush
 from firmware.call import voicemail_actions as vm
 from firmware.call.consent import consent
 from firmware.call.contact import Contact
@@ -52,6 +53,8 @@ def end(c: Contact) -> None:
 @beside
 def hear(c: Contact, event: object) -> bool:
     """What the engine tells of the two."""
+    if isinstance(event, vm.Voice):
+        hush.heard(c, event)
     found = c.s.speaking
     if found is None or not isinstance(event, vm.Voice) or event.leg not in (found.agent, found.caller):
         return False

@@ -263,6 +263,21 @@ class Supervised(msgspec.Struct):
     mode: str = "listen"
 
 
+class Hush(msgspec.Struct):
+    """The watch for a caller of whom nothing is heard once an agent has answered (`call/hush.py`). `agent`, `caller`: their legs; `number`:
+    the agent; `left`: ms of both hearing each other until it is said; `since`: from when they do now; `own`: its caller is listened to for
+    this alone."""
+
+    agent: str
+    caller: str
+    number: str
+    left: int
+    own: bool
+    since: int = -1
+    told: bool = False
+    over: bool = False
+
+
 class HoursTaken(msgspec.Struct):
     """Opening hours that the call was led by: name -> class ("open", "lunch", "closed", "holiday", "night"), and the hours to tell."""
 
@@ -347,6 +362,7 @@ class ContactState(msgspec.Struct, omit_defaults=True):
     supervised: Supervised | None = None
     speaking: Speaking | None = None
     """How agent and caller speak, while that is measured."""
+    hush: Hush | None = None
     mail: MailState | None = None
     node: NodeState | None = None
     hours: HoursTaken | None = None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from firmware.call import actions as do
 from firmware.call.model import PACKETS
 from firmware.call.state import ContactState
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from firmware.core.calls import Calls
 
 CHIME_MS = 300
+QUIET_DBM0 = -24.0              # speech is at -20 to -16
 
 
 class RoomAudio:
@@ -37,7 +40,7 @@ class RoomAudio:
         return {
             do.EnterRoom: lambda contact, action: self.enter(contact, action.leg, action.room, action.hear, action.speak),
             do.LeaveRoom: lambda contact, action: self.leave(action.leg, action.room),
-            do.Chime: lambda contact, action: self.chime(action.leg),
+            do.Chime: lambda contact, action: self.chime(action.leg, quiet=action.quiet),
         }
 
     def enter(self, contact: str, leg: str, room: str, hear: bool = True, speak: bool = True) -> None:
@@ -63,11 +66,11 @@ class RoomAudio:
             self._inside.pop(room, None)
             self._calls.audio.forget(room)
 
-    def chime(self, leg: str) -> None:
+    def chime(self, leg: str, *, quiet: bool = False) -> None:
         """A short tone beside the conversation."""
         port = self._calls.audio.ports.get(leg, -1)
         if port >= 0:
-            self._media.tone(port, self._chime, duration_ms=CHIME_MS)
+            self._media.tone(port, replace(self._chime, level_dbm0=QUIET_DBM0) if quiet else self._chime, duration_ms=CHIME_MS)
 
     def lost(self) -> None:
         """Media was replaced: nobody is in a room any more."""

@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.appliance import ROOT, wait_until
-from tests.e2e.branch import CALLEE_HZ, HZ, SITE, Branch, open_branch
+from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, SITE, Branch, open_branch
 from tests.e2e.evidence import rows
 
 pytestmark = pytest.mark.e2e
+CHIME_HZ = 450.0                # China's tone of confirmation
 
 
 @pytest.fixture(scope="module")
 def branch(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Branch]:
-    site = SITE.replace("[queues.sales]", "[queues.sales]\nspeech = true")
+    site = SITE.replace("[queues.sales]", "[queues.sales]\nspeech = true\nsilent_hint_s = 5\nsilent_tone = true")
     priced = '[tariffs.second]\nprice = "0.5"\nunit_s = 1\n[ports.groups.reversal]\ntariff = "second"\n'
     with open_branch(network, tmp_path_factory.mktemp("reports"), priced, site=site) as opened:
         yield opened
@@ -81,6 +82,37 @@ def test_how_people_spoke_is_measured_on_both_kinds_of_ports(branch: Branch) -> 
     english, chinese = (said(branch, "report", "day", "--lang", language) for language in ("en", "zh"))
     assert "How people spoke" in english and "dead" in english and "通话表达" in chinese
     assert "speech" in said(branch, "report", "journey", record["id"], "--lang", "en")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_screens_and_the_agent_are_told_of_a_caller_of_whom_nothing_is_heard(branch: Branch, silent: bool) -> None:
+    branch.fresh()
+    begin = branch.box.ctl("show status")["events"]
+    branch.box.ctl("agent login", agent="8001", extension="201")
+    branch.answer("201", talk=15)
+    person, _ = branch.call("1310", tone_hz=0.0 if silent else CALLER_HZ)
+    branch.done(person)
+    (record,) = branch.records()
+    story = rows(branch.box, "contact_events", record["id"])
+    hints = [one["at_ms"] for one in story if one["kind"] == "caller-silent"]
+    assert len(hints) == silent
+    if not silent:
+        return
+    (joined,) = [one["at_ms"] for one in story if one["kind"] == "talking"]
+    assert 5000 <= hints[0] - joined < 6000
+    at = hints[0] - branch.wall_base
+    agent, caller = (branch.heard(one, at - 200, at + 800).tone_envelope(CHIME_HZ) for one in (branch.at("201")["ident"], person))
+    assert (agent > -30).sum() >= 10 and agent.max() < -20 and not (caller > -30).any(), "the agent, and nobody else, hears a tone"
+    wish = json.dumps({"command": "events", "args": {"from": begin, "types": ["CallerSilent"]}})
+    command = [sys.executable, "-m", "firmware", "ctl", wish, "--state", str(branch.box.state)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as reader:
+        try:
+            assert reader.stdout is not None
+            told = [json.loads(reader.stdout.readline())["event"] for _ in range(2)]
+        finally:
+            reader.kill()
+    assert [(one["type"], one["contact"], one["agent"], one["silent"]) for one in told] == [
+        ("CallerSilent", record["id"], "8001", True), ("CallerSilent", record["id"], "8001", False)]  # fmt: skip
 
 
 def test_a_call_to_outside_costs_what_its_line_says_and_is_unknown_where_none_does(branch: Branch) -> None:
