@@ -36,7 +36,8 @@ def box(folder: Path, text: str = SITE) -> Path:
     (folder / "keys").mkdir()
     (folder / "keys" / "recordings.key").write_bytes(b"R" * 32)
     (folder / "prompts" / "zh").mkdir(parents=True)
-    (folder / "prompts" / "zh" / "greet.day.wav").write_bytes(b"RIFF" * 100)
+    for name in ("greet.day", "agent.own.8001"):
+        (folder / "prompts" / "zh" / f"{name}.wav").write_bytes(b"RIFF" * 100)
     for name in ("state.db", "calls.db"):
         database = sqlite3.connect(folder / name)
         database.executescript("PRAGMA journal_mode=WAL; CREATE TABLE store (key TEXT, value TEXT); CREATE TABLE contacts (id TEXT);"
