@@ -69,10 +69,12 @@ def test_a_backup_restores_what_was_there(tmp_path: Path, capsys: pytest.Capture
     state, file = box(tmp_path / "a"), tmp_path / "a.bak"
     assert run("backup", str(file), "--state", str(state)) == 0
     assert "proved by a trial restore" in capsys.readouterr().out
-    before = {name: (state / name).read_bytes() for name in ("secrets.json", "phones.json", "tls/ca.key", "prompts/zh/greet.day.wav")}
+    prompts = ("prompts/zh/greet.day.wav", "prompts/zh/agent.own.8001.wav")
+    before = {name: (state / name).read_bytes() for name in ("secrets.json", "phones.json", "tls/ca.key", *prompts)}
     ConfigurationStore(state / "config").commit(NEWER, "test", "later")
     (state / "secrets.json").write_text("{}")
-    (state / "prompts" / "zh" / "greet.day.wav").unlink()
+    for name in prompts:
+        (state / name).unlink()
     assert run("restore", str(file), "--state", str(state), "--yes") == 0
     shown = capsys.readouterr().out
     assert "+ extensions.201.name Anna" in shown
