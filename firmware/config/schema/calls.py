@@ -67,8 +67,8 @@ class Queue(Entry, frozen=True):
     ] = False
     silent_hint_s: Annotated[
         int,
-        about("Nothing heard of a caller for so long after the agent answered: screens are told, so that somebody asks whether he is heard; "
-              "0: never", unit="s", ge=0, le=120),
+        about("Nothing heard of a caller for so long after the agent answered: screens are told, so that somebody asks whether he is "
+              "heard; 0: never", unit="s", ge=0, le=120),
     ] = 0  # fmt: skip
     silent_tone: Annotated[bool, about("The agent, and nobody else, hears a short tone then")] = False
     rating: Annotated[bool, about("Offer the rating menu when the agent hangs up first or releases the caller")] = True
