@@ -419,8 +419,6 @@ def complete(c: Contact, transfer: Transfer, target: str) -> None:
     c.s.transfer = None
     if c.s.speaking is not None and transfer.by in (c.s.speaking.agent, c.s.speaking.caller):
         speaking.end(c)
-    if c.s.hush is not None and transfer.by in (c.s.hush.agent, c.s.hush.caller):
-        hush.end(c)
     take_place(c, transfer.by, target)
     c.record("transferred", target, by=transfer.by_endpoint, to=c.s.legs[target].endpoint)
     if c.s.agents:
