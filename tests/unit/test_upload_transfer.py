@@ -151,6 +151,16 @@ def test_a_confirmation_that_cannot_be_is_asked_again(headers: dict[str, str]) -
     assert way.request() == Request("HEAD", HOME + "1", {})
 
 
+def test_after_a_break_it_is_asked_before_another_byte_is_sent() -> None:
+    way = Transfer(HOME, 10, {})
+    way.request()
+    way.answered(Answer(201, {"location": "1"}))
+    asked = way.request()
+    assert asked is not None and (asked.method, asked.begin, asked.end) == ("PATCH", 0, 10)
+    way.broken("cut")
+    assert way.request() == Request("HEAD", HOME + "1", {})
+
+
 def test_another_file_at_the_address_is_not_added_to() -> None:
     for headers in ({"upload-offset": "5", "upload-length": "11"}, {"upload-offset": "12"}, {}):
         way = Transfer(HOME, 10, {}, url=HOME + "1")
