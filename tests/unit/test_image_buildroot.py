@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tools.vm import prove, uboot
+from tools.vm import prove, settings, uboot
 
 TOP = Path(__file__).resolve().parents[2]
 BUILDROOT = TOP / "buildroot"
@@ -23,6 +23,14 @@ OPTIONAL = {
     "READLINE": r"import readline", "SQLITE": r"import sqlite3|from sqlite3", "SSL": r"import ssl|from ssl", "XZ": r"import lzma|from lzma",
     "UNICODEDATA": r"import unicodedata|from unicodedata", "ZLIB": r"import zlib|from zlib",
     "CODECSCJK": r""".*["'](?:gbk|gb2312|gb18030|hz|big5|big5hkscs|shift_jis|euc[_-](?:jp|kr)|iso-?2022[_-]\w+)["']""",
+}  # fmt: skip
+# What stands for a module of the distribution's kernel in one that is built here, which has everything built in.
+BUILT_IN = {
+    "8021q": "VLAN_8021Q", "crc32c_generic": "EXT4_FS", "dm_mod": "BLK_DEV_DM", "dm_verity": "DM_VERITY", "ext4": "EXT4_FS",
+    "loop": "BLK_DEV_LOOP", "nbd": "BLK_DEV_NBD", "nf_conntrack": "NF_CONNTRACK", "nf_tables": "NF_TABLES", "nft_ct": "NFT_CT",
+    "nft_limit": "NFT_LIMIT", "nft_reject_inet": "NF_TABLES_INET", "nls_ascii": "NLS_ISO8859_1", "nls_cp437": "NLS_CODEPAGE_437",
+    "sha256_generic": "CRYPTO_SHA256", "snd_aloop": "SND_ALOOP", "softdog": "SOFT_WATCHDOG", "squashfs": "SQUASHFS", "vfat": "VFAT_FS",
+    "virtio_blk": "VIRTIO_BLK", "virtio_mmio": "VIRTIO_MMIO", "virtio_net": "VIRTIO_NET", "virtio_rng": "HW_RANDOM_VIRTIO",
 }  # fmt: skip
 
 
@@ -119,6 +127,12 @@ def test_buildroots_python_has_every_part_that_the_firmware_uses() -> None:
     used = {name for name, shown in OPTIONAL.items() if re.search(rf"^\s*(?:{shown})", text, re.MULTILINE)}
     assert {"SQLITE", "CODECSCJK"} <= used
     assert not {name for name in used if f"select BR2_PACKAGE_PYTHON3_{name}\n" not in asked}
+
+
+def test_the_emulated_boards_own_kernel_has_built_in_what_is_a_module_elsewhere() -> None:
+    asked = "".join((TOP / name).read_text() for name in ("buildroot/common/linux.fragment", "board/qemu-armv7/linux.fragment"))
+    modules = settings.load("qemu-armv7").image.modules
+    assert not [name for name in [*modules.initramfs, *modules.root] if f"CONFIG_{BUILT_IN[name]}=y\n" not in asked]
 
 
 def test_a_root_without_python_or_without_an_emulator_for_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
