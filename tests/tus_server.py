@@ -158,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         if self._begun():
             one = self.server_of.files[self._file()]
-            self._answer(200, Upload_Offset=len(one.data), Upload_Length=one.length, Cache_Control="no-store")
+            # Length of the file that is not sent along, as tusd says it.
+            self._answer(200, Upload_Offset=len(one.data), Upload_Length=one.length, Content_Length=one.length, Cache_Control="no-store")
 
     def do_DELETE(self) -> None:
         if self._begun():
