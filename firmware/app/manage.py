@@ -28,7 +28,7 @@ from firmware.app.lookups import LookupDesk
 from firmware.app.mailer import Mailer
 from firmware.app.provision import Provisioning
 from firmware.app.site_services import SiteServices, sip_ports
-from firmware.app.upload import UploadPart
+from firmware.app.upload_desk import UploadDesk
 from firmware.config.schema.tree import Config
 from firmware.control.audit import CommandGiven
 from firmware.control.client import AsyncClient, NotRunning
@@ -92,7 +92,7 @@ class Manage:
         ConsolePart(handover.state, lambda: self.configuration.running, self.perform, self._entered, ways.rows).attach(self.gate)
         board = handover.config.board
         Provisioning(handover.state, board, lambda: self._zone, lambda: self.configuration.running, self._core).attach(self.gate)
-        uploads = UploadPart(state=handover.state, config=lambda: self.configuration.running, db=self._db, core=self._core)
+        uploads = UploadDesk(state=handover.state, config=lambda: self.configuration.running, db=self._db, core=self._core)
         uploads.attach(self.gate)
         self.configuration.alarming.append(uploads.alarms)
         server = Server(self, None, handover.manage, follow=self._follow)

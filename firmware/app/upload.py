@@ -36,9 +36,9 @@ from firmware.app.upload_papers import Papers
 from firmware.config.schema.recording import Upload
 from firmware.config.schema.tree import Config
 from firmware.control.client import CommandFailed, NotRunning
-from firmware.control.gate import Gate, asking
+from firmware.control.gate import asking
 from firmware.control.recording_commands import ChainLinks, RecordingsWaiting, WaitingRow
-from firmware.control.upload_commands import ShowUpload, UploadNow, UploadResult, UploadStop
+from firmware.control.upload_commands import UploadResult
 from firmware.errors import CommandError, PbxError
 from firmware.fleet import transfer
 from firmware.fleet.transfer import Fault, Nights, Pace, Pauses, Transfer
@@ -121,12 +121,6 @@ class UploadPart:
         self._held: dict[str, Fault] = {}   # recordings that cannot be sent, and why
         self._abilities = transfer.Abilities()
 
-    def attach(self, gate: Gate) -> None:
-        """Answer the commands."""
-        gate.handle(ShowUpload, lambda _: self.shown())
-        gate.handle(UploadNow, lambda _: self._now())
-        gate.handle(UploadStop, lambda _: self._stop())
-
     async def run(self) -> None:
         """The task of manage."""
         while True:
@@ -193,7 +187,8 @@ class UploadPart:
                                (kept.text, kept.text_zh)),
         )  # fmt: skip
 
-    def _now(self) -> Awaitable[UploadResult]:
+    def begin(self) -> Awaitable[UploadResult]:
+        """For `upload now`. Raises CommandError where recordings stay here."""
         if not self._config().recording.upload.url:
             raise CommandError("recordings stay here: recording.upload.url is not set")
         self._by, self._not_before = asking(), 0.0
@@ -201,7 +196,8 @@ class UploadPart:
         self._wake.set()
         return self.shown()
 
-    def _stop(self) -> Awaitable[UploadResult]:
+    def stop(self) -> Awaitable[UploadResult]:
+        """For `upload stop`."""
         self._by = ""
         return self.shown()
 

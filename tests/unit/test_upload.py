@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from firmware.app.upload import UploadPart
+from firmware.app.upload_desk import UploadDesk
 from firmware.config.model import check, load
 from firmware.config.problems_zh import chinese
 from firmware.config.schema.recording import Recording
@@ -64,11 +64,13 @@ class Site:
         """Management starts (again)."""
         self.end()
         self.db = Database(self.folder / "manage.db", "manage")
-        self.part = UploadPart(
+        desk = UploadDesk(
             state=self.folder, config=lambda: self.config, db=self.db, core=self.core, wall_s=lambda: self.now, sleep=self.sleep
         )
         self.gate = Gate(Bus(), ManualClock(now=1000))
-        self.part.attach(self.gate)
+        desk.attach(self.gate)
+        assert desk.alarms() == {}
+        self.part = asyncio.run(desk.part())
 
     def end(self) -> None:
         if self.db is not None:
