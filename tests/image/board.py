@@ -73,7 +73,7 @@ class Shell:
             try:
                 return self._once(command, end)
             except (OSError, EOFError) as error:
-                self._drop()
+                self.forget()
                 if time.monotonic() > end:
                     raise MachineError(f"the board's shell does not answer {command!r} ({error})") from None
 
@@ -93,13 +93,14 @@ class Shell:
             got += data
         return int(found[2]), found[1].decode("utf-8", "replace")
 
-    def _drop(self) -> None:
+    def forget(self) -> None:
+        """The board has restarted: it opens another connection. Of the old one nobody may ever hear the end."""
         if self._link is not None:
             self._link.close()
             self._link = None
 
     def close(self) -> None:
-        self._drop()
+        self.forget()
         self._listener.close()
 
 
