@@ -9,3 +9,7 @@ define BRANCHPBX_UBOOT_ENVIRONMENT
 endef
 UBOOT_POST_PATCH_HOOKS += BRANCHPBX_UBOOT_ENVIRONMENT
 UBOOT_MAKE_OPTS += 'KCPPFLAGS=-DCFG_ENV_FLAGS_LIST_STATIC=\"BOOT_ORDER:sw,BOOT_A_LEFT:dw,BOOT_B_LEFT:dw,RESCUE:sw\"'
+
+# The HTTP parser that comes with aiohttp 3.13.3 has a way for NEON that GCC refuses on 32 bits (one kind of vector for another), and that
+# counts on the number of trailing zeros of zero, which is not defined there: the plain way is taken, as in the distribution's packages.
+PYTHON_AIOHTTP_ENV += CFLAGS="$(TARGET_CFLAGS) -U__ARM_NEON__"
