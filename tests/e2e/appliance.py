@@ -76,6 +76,12 @@ class Appliance:
     def said(self) -> str:
         return (self.state / "output.log").read_text(errors="replace")[-4000:]
 
+    def log(self, process: str) -> list[dict[str, Any]]:
+        """What `process` has logged, oldest first: nothing while its file is not there, and no line that it is still writing."""
+        path = self.state / "log" / f"{process}.log"
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
     def _ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:

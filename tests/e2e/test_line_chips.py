@@ -43,9 +43,8 @@ def call_between_telephones(box: Appliance, caller: int = 2, called: int = 3) ->
 
 
 def said(box: Appliance, process: str) -> list[str]:
-    """What `process` has logged; a line that it is still writing is left for the next look."""
-    text = (box.state / "log" / f"{process}.log").read_text()
-    return [str(json.loads(line)["message"]) for line in text[: text.rfind("\n") + 1].splitlines()]
+    """The messages in the log of `process` so far."""
+    return [str(line["message"]) for line in box.log(process)]
 
 
 def test_a_telephone_line_on_earth_shuts_down_alone_and_comes_back_by_itself(appliance: Start) -> None:
@@ -74,7 +73,7 @@ def test_a_line_chip_that_resets_itself_is_brought_up_and_its_neighbours_do_not_
     wait_until(lambda: {"chip:line/1", "chip:line/3", "chip:104"} <= set(alarms(box)), "the alarms", 20)
     wait_until(lambda: alarms(box) == {}, "the alarms go", 30)
     assert {line["available"] for line in box.ctl("show lines")} == {"idle"}
-    assert sum("brought up again" in text for text in said(box, "media")) == 3
+    wait_until(lambda: sum("brought up again" in text for text in said(box, "media")) == 3, "the log tells of three", 5)
     call_between_telephones(box, 4, 2)
 
 

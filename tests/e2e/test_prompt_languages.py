@@ -34,8 +34,8 @@ def branch(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 def started_with(branch: Branch) -> list[int]:
     """How many clips each media process had at its start."""
-    log = (branch.box.state / "log" / "media.log").read_text()
-    return [int(number) for number in re.findall(r"media runs: (\d+) clips", log)]
+    runs = (re.search(r"media runs: (\d+) clips", line["message"]) for line in branch.box.log("media"))
+    return [int(found[1]) for found in runs if found]
 
 
 def put(branch: Branch, setting: str, value: str) -> None:
