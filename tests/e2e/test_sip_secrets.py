@@ -9,6 +9,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -122,7 +123,8 @@ def written(box: Appliance, *, traced: bool) -> dict[str, bytes]:
     assert out["capture"] or not traced
     for path in box.state.rglob("*"):
         if path.is_file() and path.name not in KEPT:
-            out[str(path.relative_to(box.state))] = path.read_bytes()
+            with suppress(FileNotFoundError):           # what a file that is replaced whole was written into
+                out[str(path.relative_to(box.state))] = path.read_bytes()
     assert {"run/journal/live.log", "calls.db", "state.db", "output.log"} <= set(out)
     return out
 

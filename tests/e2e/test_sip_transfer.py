@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware.sip.message import Request
 from tests.e2e.appliance import Appliance, wait_until
 from tests.e2e.baresip import Baresip
 from tests.e2e.desk import Desk
@@ -71,10 +73,14 @@ def test_attended_transfer_joins_the_two_calls_of_a_phone(
     first, second = desk.call("202", "desk-one"), desk.call("203", "desk-two")
     target = f"<sip:203@{box.sip}?Replaces=desk-two%3Bto-tag%3D{second}%3Bfrom-tag%3Dft>"
     assert desk.ask(desk.make("REFER", "202", "desk-one", first, Refer_To=target)).status == 202
-    desk.listen(1)
-    told = [one.body.split()[1] for one in desk.requests if one.method == "NOTIFY"]
-    assert told == [b"100", b"200"]
-    assert sorted(one.call_id for one in desk.requests if one.method == "BYE") == ["desk-one", "desk-two"]
+
+    def got(method: str) -> list[Request]:      # each once, however often it was sent
+        desk.listen(0.2)
+        return list({(one.call_id, one.cseq.number): one for one in desk.requests if one.method == method}.values())
+
+    wait_until(lambda: len(got("NOTIFY")) >= 2 and len(got("BYE")) >= 2, "the telephone is told, and both its calls end")
+    assert [one.body.split()[1] for one in got("NOTIFY")] == [b"100", b"200"]
+    assert sorted(one.call_id for one in got("BYE")) == ["desk-one", "desk-two"]
     time.sleep(3)  # real phones talk in real time
     assert len(box.ctl("show calls")) == 1
     eva.hang_up()
@@ -124,10 +130,10 @@ Content-Length: 0
 </scenario>
 """
 
-# SIPp reads the state out of the body: an unexpected one fails the call.
+# SIPp reads the state out of the body: an unexpected one fails the call. It logs which one it has seen (`wait_for_state`).
 STEP = """  <recv request="NOTIFY"><action>
     <ereg regexp="{state}" search_in="body" check_it="true" assign_to="{n}"/>
-    <log message="[${n}]"/>
+    <log message="SEEN {n} [${n}]"/>
   </action></recv>
   <send><![CDATA[
 SIP/2.0 200 OK
@@ -140,6 +146,25 @@ Content-Length: 0
 
 ]]></send>
 """
+
+
+LOG = ["-trace_logs", "-log_file", "log"]
+
+
+def wait_for_state(watcher: subprocess.Popen[bytes], folder: Path, n: int) -> None:
+    """Until SIPp has seen its state number `n`, or has ended: then its status tells."""
+    log = folder / "log"
+
+    def seen() -> bool:
+        return watcher.poll() is not None or (log.exists() and f"SEEN {n} " in log.read_text(errors="replace"))
+
+    wait_until(seen, f"state {n} of {folder.name} is told", 30)
+
+
+def watchers_kept(box: Appliance) -> bool:
+    """Whether a process that takes over finds a subscription."""
+    with sqlite3.connect(f"file:{box.state / 'state.db'}?mode=ro", uri=True) as db:
+        return db.execute("SELECT 1 FROM kept WHERE part = 'watchers'").fetchone() is not None
 
 
 @pytest.mark.parametrize(("transport", "killed"), [("u1", False), ("t1", False), ("u1", True)])
@@ -157,24 +182,26 @@ def test_a_lamp_follows_a_call(
     steps = "".join(STEP.format(state=state, n=n + 1) for n, state in enumerate(states))
     (folder / "scenario.xml").write_text(WATCH.format(watched="202", user="203", secret=box.accounts()["203"], steps=steps))
     watcher = subprocess.Popen(
-        ["sipp", box.sip, "-sf", "scenario.xml", "-i", network, "-m", "1", "-t", transport, "-nostdin", "-trace_err", "-error_file", "err"],
+        ["sipp", box.sip, "-sf", "scenario.xml", "-i", network, "-m", "1", "-t", transport, "-nostdin", "-trace_err", "-error_file", "err",
+         *LOG],
         cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        time.sleep(1.5)
+        wait_for_state(watcher, folder, 1)
         anna.dial("202")
         bo.wait("CALL_INCOMING")
-        time.sleep(1)
+        wait_for_state(watcher, folder, 2)
         bo.answer()
         anna.wait("CALL_ESTABLISHED")
-        time.sleep(1)
+        wait_for_state(watcher, folder, 3)
         if killed:
+            wait_until(lambda: watchers_kept(box), "the subscription is on disk")
             before = box.pid("core")
             os.kill(before, signal.SIGKILL)
             wait_until(lambda: box.pid("core") != before and box.ctl("show calls"), "the call goes on", 20)
-            time.sleep(2)
+            wait_for_state(watcher, folder, 4)
         anna.hang_up()
-        assert watcher.wait(15) == 0, (folder / "err").read_text(errors="replace")[-3000:]
+        assert watcher.wait(30) == 0, (folder / "err").read_text(errors="replace")[-3000:]
     finally:
         watcher.kill()
         watcher.wait()

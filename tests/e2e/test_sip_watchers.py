@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.appliance import Appliance
-from tests.e2e.test_sip_transfer import STEP, WATCH
+from tests.e2e.test_sip_transfer import LOG, STEP, WATCH, wait_for_state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -22,7 +21,7 @@ def watch(box: Appliance, network: str, folder: Path, watched: str, event: str, 
     scenario = WATCH.format(watched=watched, user="203", secret=box.accounts()["203"], steps=steps)
     (folder / "scenario.xml").write_text(scenario.replace("Event: dialog", f"Event: {event}").replace("application/dialog-info+xml", kind))
     return subprocess.Popen(
-        ["sipp", box.sip, "-sf", "scenario.xml", "-i", network, "-m", "1", "-nostdin", "-trace_err", "-error_file", "err"],
+        ["sipp", box.sip, "-sf", "scenario.xml", "-i", network, "-m", "1", "-nostdin", "-trace_err", "-error_file", "err", *LOG],
         cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -33,13 +32,13 @@ def test_presence_of_an_agent_is_told_to_a_real_client(appliance: Callable[..., 
     words = ["basic>closed[^~]*note>away", "basic>open[^~]*note>available", "basic>closed[^~]*note>paused .3", "basic>closed[^~]*note>away"]
     watcher = watch(box, network, folder, "8001", "presence", "application/pidf+xml", words)
     try:
-        time.sleep(1.5)  # SIPp has subscribed and seen the first state
+        wait_for_state(watcher, folder, 1)
         box.ctl("agent login", agent="8001", extension="102")
-        time.sleep(0.7)
+        wait_for_state(watcher, folder, 2)
         box.ctl("agent pause", agent="8001", reason="3")
-        time.sleep(0.7)
+        wait_for_state(watcher, folder, 3)
         box.ctl("agent logout", agent="8001")
-        assert watcher.wait(10) == 0, (folder / "err").read_text(errors="replace")[-3000:]
+        assert watcher.wait(30) == 0, (folder / "err").read_text(errors="replace")[-3000:]
     finally:
         watcher.kill()
         watcher.wait()
@@ -57,11 +56,11 @@ def test_a_list_is_told_in_full_and_then_in_part(appliance: Callable[..., Applia
     kinds = "multipart/related, application/rlmi+xml, application/pidf+xml\nSupported: eventlist"
     watcher = watch(box, network, folder, "desk", "presence", kinds, words)
     try:
-        time.sleep(1.5)  # SIPp has subscribed and seen the first state
+        wait_for_state(watcher, folder, 1)
         box.ctl("agent login", agent="8001", extension="102")
-        time.sleep(0.7)
+        wait_for_state(watcher, folder, 2)
         box.ctl("agent pause", agent="8001", reason="3")
-        assert watcher.wait(10) == 0, (folder / "err").read_text(errors="replace")[-3000:]
+        assert watcher.wait(30) == 0, (folder / "err").read_text(errors="replace")[-3000:]
     finally:
         watcher.kill()
         watcher.wait()
@@ -72,7 +71,7 @@ def test_a_telephone_that_asks_for_its_messages_is_told(appliance: Callable[...,
     folder = tmp_path / "messages"
     watcher = watch(box, network, folder, "203", "message-summary", "application/simple-message-summary", ["Messages-Waiting: no"])
     try:
-        assert watcher.wait(10) == 0, (folder / "err").read_text(errors="replace")[-3000:]
+        assert watcher.wait(30) == 0, (folder / "err").read_text(errors="replace")[-3000:]
     finally:
         watcher.kill()
         watcher.wait()

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 20.0
+START_S = 60.0
 STOP_S = 10.0
 Address = tuple[str, int]
 
@@ -214,7 +214,7 @@ class Asterisk(FarEnd):
     def ask(self, line: str) -> str:
         """Answer to a line of its console."""
         command = self.command("-C", str(self.folder / "etc" / "asterisk.conf"), "-rx", line)
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=True)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True)
         return done.stdout.decode(errors="replace")
 
 
