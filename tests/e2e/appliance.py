@@ -79,8 +79,8 @@ class Appliance:
     def log(self, process: str) -> list[dict[str, Any]]:
         """What `process` has logged, oldest first: nothing while its file is not there, and no line that it is still writing."""
         path = self.state / "log" / f"{process}.log"
-        text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        text = path.read_bytes() if path.exists() else b""
+        return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
 
     def _ready(self) -> bool:
         assert self.process is not None
@@ -151,7 +151,7 @@ class Appliance:
     def world(self, request: dict[str, Any]) -> dict[str, Any]:
         """One request to the world; its reply."""
         with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(30)
+            link.settimeout(60)
             link.connect(str(self.state / "run" / "world.sock"))
             link.sendall(json.dumps(request).encode() + b"\n")
             with link.makefile("rb") as lines:
@@ -171,7 +171,7 @@ class Appliance:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(15)
+                self.process.wait(30)  # the parent alone grants its children 13 s, one after the other
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -64,7 +64,7 @@ class Machine(Protocol):
     def inside(self, work: Callable[[], Any]) -> Any: ...
 
 
-def closed(path: Path, patience_s: float = 3.0) -> Path:
+def closed(path: Path, patience_s: float = 10.0) -> Path:
     """`path` when its RIFF header tells its size: the client says that the call is over before the thread that writes has closed the file.
 
     The file of a client that was killed stays open for ever: it is taken as it is after `patience_s`.
@@ -138,7 +138,7 @@ class Baresip:
         self.socket = self._connect()
 
     def _connect(self) -> socket.socket:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             try:
                 made: socket.socket = self.inside(lambda: socket.create_connection(("127.0.0.1", self.control_port), timeout=1))
@@ -175,11 +175,11 @@ class Baresip:
         body = json.dumps({"command": name, "params": params, "token": "t"}).encode()
         before = self._responses
         self.socket.sendall(str(len(body)).encode() + b":" + body + b",")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         while self._responses == before and time.monotonic() < deadline:
             self._read(0.2)
 
-    def wait(self, kind: str, timeout: float = 10.0, start: int = 0) -> dict[str, Any]:
+    def wait(self, kind: str, timeout: float = 20.0, start: int = 0) -> dict[str, Any]:
         """Wait for an event of this type among those from index `start` on; the test fails when it does not come."""
         deadline = time.monotonic() + timeout
         while True:
@@ -192,7 +192,7 @@ class Baresip:
                 raise AssertionError(f"{self.user}: no {kind} within {timeout} s; saw {seen}")
             self._read(min(left, 0.2))
 
-    def wait_for_registration(self, status: str = "200 OK", timeout: float = 10.0) -> None:
+    def wait_for_registration(self, status: str = "200 OK", timeout: float = 30.0) -> None:
         """Wait until the registrar's answer is in the log: the first one comes before anybody listens to events."""
         deadline = time.monotonic() + timeout
         log = self.folder / "baresip.log"

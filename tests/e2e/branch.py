@@ -152,7 +152,7 @@ class Branch:
                 continue  # an agent's PIN
             self.soft(extension, "add", secret=secret, server=[host, int(port)], host=host)
         box.world({"do": "partners", "partners_hz": sorted(set(HZ.values()))[:6]})
-        wait_until(lambda: all(one["registered"] for one in self.status()["softphones"]), "the simulated SIP phones register")
+        wait_until(lambda: all(one["registered"] for one in self.status()["softphones"]), "the simulated SIP phones register", 30)
 
     # --- the world -----------------------------------------------------------------------------------------------------------
 
@@ -195,6 +195,7 @@ class Branch:
                 self.box.ctl("agent logout", agent=agent["agent"])
         check_at_rest(self.box)
         self.since = self.sleep(2)
+        self.box.ctl("report cdr")       # writes what waits for the disk: a call that ended just now is known, too
         self.known = {row["id"] for row in contacts(self.box)}
 
     # --- people --------------------------------------------------------------------------------------------------------------

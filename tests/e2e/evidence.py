@@ -30,7 +30,7 @@ def rows(box: Appliance, table: str, contact: str) -> list[dict[str, Any]]:
     return found
 
 
-def contact_of(box: Appliance, number: str, timeout: float = 15) -> dict[str, Any]:
+def contact_of(box: Appliance, number: str, timeout: float = 30) -> dict[str, Any]:
     """The closed contact whose caller or called number is `number`."""
     found: dict[str, Any] = wait_until(
         lambda: next((row for row in contacts(box) if number in (row["caller"], row["called"])), None), f"the record of {number}", timeout
@@ -94,7 +94,7 @@ def idle(box: Appliance) -> str:
     return f"the exchange sees {off_hook}" if off_hook else ""
 
 
-def check_at_rest(box: Appliance, timeout: float = 15) -> None:
+def check_at_rest(box: Appliance, timeout: float = 30) -> None:
     """No stuck port, no zombie call, no stuck agent, every contact closed."""
     deadline = time.monotonic() + timeout
     while True:

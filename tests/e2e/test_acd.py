@@ -64,7 +64,7 @@ def test_a_caller_gives_up_waiting_and_is_called_back_by_the_agent(branch: Branc
     assert (first["cause"], first["first_to_leave"]) == ("normal", "system") and "callback" in branch.history(first)
     assert not box.ctl("show missed"), "who is to be called back is not lost"
     box.kill("core")
-    assert wait_until(lambda: [one["number"] for one in box.ctl("show callbacks")], "core is back", 30) == [number]
+    assert wait_until(lambda: [one["number"] for one in box.ctl("show callbacks")], "core is back", 40) == [number]
     branch.number(number)
     branch.answer("201", CALLEE_HZ, talk=40)
     box.ctl("agent ready", agent="8001")
@@ -86,7 +86,7 @@ def test_a_lost_caller_is_listed_and_leaves_the_list_when_he_is_called(branch: B
     branch.number(number)
     branch.dial("201", "*16", CALLEE_HZ, keys="1@9", talk=30)
     wait_until(lambda: not box.ctl("show missed"), "he was reached", 60)
-    assert [one["kind"] for one in branch.records(2)].count("outbound") == 1
+    wait_until(lambda: [one["kind"] for one in branch.records(2)].count("outbound") == 1, "the call to him is on record", 30)
 
 
 class Register(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def test_a_customer_register_leads_a_caller_and_its_silence_loses_nobody(branch:
     branch.done(branch.call("1360", hang_up_after=60)[0])
     lost = branch.records(2)[-1]
     assert lost["queue"] == "empty", "nothing answers: the caller is led on"
-    assert any(alarm["kind"] == "lookup:register" for alarm in box.ctl("show alarms"))
+    wait_until(lambda: any(alarm["kind"] == "lookup:register" for alarm in box.ctl("show alarms")), "the alarm", 20)
 
 
 def test_a_caller_who_is_in_no_queue_asks_to_be_called_back(branch: Branch) -> None:
@@ -146,14 +146,15 @@ def test_a_caller_who_is_in_no_queue_asks_to_be_called_back(branch: Branch) -> N
     first = next(one for one in branch.records(2) if one["kind"] == "inbound")
     assert first["queue"] in ("", None) and "callback-promised" in branch.history(first)
     assert (back["agent"], back["queue"], back["called"]) == ("8001", "sales", number)
-    assert not box.ctl("show callbacks") and number not in [one["number"] for one in box.ctl("show missed")]
+    wait_until(lambda: not box.ctl("show callbacks"), "the callback is over", 20)
+    assert number not in [one["number"] for one in box.ctl("show missed")]
 
 
 def test_a_caller_hears_how_his_callback_stands_and_takes_it_back(branch: Branch) -> None:
     box = branch.box
     box.ctl("agent login", agent="8001", extension="201")
-    branch.answer("201", CALLER_HZ, talk=400)
-    other, _ = branch.call("1310", HZ["201"], line=2, hang_up_after=400)
+    branch.answer("201", CALLER_HZ, talk=1800)
+    other, _ = branch.call("1310", HZ["201"], line=2, hang_up_after=1800)
     wait_until(lambda: branch.agent("8001")["state"] == "talking", "the only agent is busy", 60)
     facts = {"from": "13800000042", "line": 1, "caller_id": "dtmf", "tone_hz": 0, "partners_hz": [], "patience": 60}
     first = str(branch.world("call", press="1@20", **facts)["person"])

@@ -39,7 +39,7 @@ def change(box: Appliance, **settings: str) -> None:
         box.manage("set", setting=path.replace("__", "."), value=value)
 
 
-def proved(box: Appliance, timeout: float = 20) -> None:
+def proved(box: Appliance, timeout: float = 40) -> None:
     """Every process runs what is stored."""
     wait_until(lambda: box.manage("verify configuration")["right"], f"running equals stored: {box.manage('verify configuration')}", timeout)
 
@@ -64,17 +64,18 @@ def process(box: Appliance, name: str) -> int:
         return 0
 
 
-def talk(branch: Branch, seconds: int = 60) -> str:
-    """201 calls 202, and they talk; the person at 201."""
+def talk(branch: Branch) -> str:
+    """201 calls 202, and they talk until `heard_all_the_time`, however long the box takes meanwhile; the person at 201."""
     branch.answer("202", HZ["201"])
-    ident = branch.dial("201", "202", HZ["202"], talk=seconds)
-    wait_until(lambda: [call for call in branch.box.ctl("show calls") if call["phase"] == "talking"], "they talk", 20)
+    ident = branch.dial("201", "202", HZ["202"], talk=900)
+    wait_until(lambda: [call for call in branch.box.ctl("show calls") if call["phase"] == "talking"], "they talk", 30)
     branch.sleep(8)
     return ident
 
 
 def heard_all_the_time(branch: Branch, ident: str) -> None:
-    """The person heard the other in each turn, with no gap, from the answer to the end."""
+    """The person hangs up; he heard the other in each turn, with no gap, from the answer to the end."""
+    branch.soft("201", "hang-up")
     person, other = branch.done(ident), branch.at("202")
     branch.hears(ident, HZ["202"], HZ["201"], other["answered"] + 1000, person["ended"] - 1000, called=True)
 
@@ -117,13 +118,13 @@ def test_a_phone_registers_at_an_extension_that_was_added(branch: Branch) -> Non
 
 
 def test_call_control_starts_anew_with_a_setting_and_people_talk_on(branch: Branch) -> None:
-    ident, box = talk(branch, 200), branch.box
+    ident, box = talk(branch), branch.box
     pid = box.pid("core")
     change(box, sip__keep_alive_s="31", ports__fxo__2__echo_tail_ms="48")
     plan = {row["path"]: row["apply"] for row in box.manage("show plan")["rows"]}
     assert plan == {"sip.keep_alive_s": "control", "ports.fxo.2.echo_tail_ms": "restart-port"}
     box.manage("commit")
-    wait_until(lambda: box.pid("core") != pid, "a new call process", 15)
+    wait_until(lambda: box.pid("core") != pid, "a new call process", 30)
     proved(box)
     branch.sleep(8)
     assert len(box.ctl("show calls")) == 1 and box.ctl("show status")["adopted"]
@@ -131,7 +132,7 @@ def test_call_control_starts_anew_with_a_setting_and_people_talk_on(branch: Bran
 
 
 def test_audio_starts_anew_when_no_call_is_up(branch: Branch) -> None:
-    ident, box = talk(branch, 200), branch.box
+    ident, box = talk(branch), branch.box
     media = box.pid("media")
     change(box, rtp__jitter_max_ms="160")
     result = box.manage("commit")
@@ -139,7 +140,7 @@ def test_audio_starts_anew_when_no_call_is_up(branch: Branch) -> None:
     branch.sleep(60)
     assert box.pid("media") == media and not box.manage("verify configuration")["right"]
     heard_all_the_time(branch, ident)
-    wait_until(lambda: box.pid("media") != media, "audio starts anew", 20)
+    wait_until(lambda: box.pid("media") != media, "audio starts anew", 40)
     proved(box)
     branch.sleep(4)
     branch.answer("202", HZ["201"])
@@ -155,7 +156,7 @@ def test_a_trial_that_nobody_confirms_is_taken_back(branch: Branch, victims: tup
     assert "on trial" in refused(box, "commit")
     for victim in victims:
         box.kill(victim)
-    wait_until(lambda: setting(box, "queues.sales.ring_s") == "15", "the queue is as before", 30)
+    wait_until(lambda: setting(box, "queues.sales.ring_s") == "15", "the queue is as before", 60)
     proved(box)
     trial = box.manage("show trial")
     assert (trial["state"], trial["running"]) == ("running", trial["startup"])
@@ -205,7 +206,7 @@ def test_an_appliance_that_dies_in_a_trial_comes_back_with_what_was_before(netwo
         children = [box.pid(name) for name in ("core", "media", "manage", "world")]
         box.process.send_signal(signal.SIGKILL)
         box.process.wait()
-        wait_until(lambda: not any(_alive(pid) for pid in children), "the children die with it", 10)
+        wait_until(lambda: not any(_alive(pid) for pid in children), "the children die with it", 20)
         box.start()
         assert setting(box, "queues.sales.ring_s") == "32", "startup, not the site file that was imported before it"
         trial = box.manage("show trial")
@@ -215,8 +216,8 @@ def test_an_appliance_that_dies_in_a_trial_comes_back_with_what_was_before(netwo
         change(box, rtp__calls="32")
         pid = box.pid("core")
         box.manage("commit confirmed", seconds=60)
-        wait_until(lambda: process(box, "core") not in (0, pid), "the appliance starts anew", 30)
-        wait_until(box._ready, "it answers", 30)
+        wait_until(lambda: process(box, "core") not in (0, pid), "the appliance starts anew", 45)
+        wait_until(box._ready, "it answers", 45)
         proved(box)
         assert box.manage("show trial")["state"] == "trial"
         box.manage("confirm")
@@ -230,4 +231,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False                     # it ended between the two questions

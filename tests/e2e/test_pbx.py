@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.e2e.appliance import wait_until
 from tests.e2e.branch import CALLER_HZ, HZ, JACKS, Branch, music_dbm0, said
 
 pytestmark = [pytest.mark.e2e]
@@ -64,7 +67,7 @@ def test_a_call_is_parked_and_taken_back_elsewhere(branch: Branch, own: str, tak
     two, held = branch.done(back), branch.at("102")
     assert HZ["102"] in [float(hz) for hz in two["partners"]]
     assert branch.heard(held["ident"], two["ended"] - 8000, two["ended"] - 500).tone_dbm0(HZ[taker]) > -30
-    parked = next(row for row in branch.records() if "parked" in branch.history(row))
+    parked = wait_until(lambda: next((row for row in branch.records() if "parked" in branch.history(row)), None), "the record", 30)
     assert "unparked" in branch.history(parked)
     assert [leg["endpoint"] for leg in branch.legs(parked)] == [own, "102", taker]
 
@@ -75,9 +78,7 @@ def test_three_talk_and_two_go_on(branch: Branch, own: str, keys: str) -> None:
     branch.answer("202", HZ[own], HZ["102"], talk=80)
     ident = branch.dial(own, "102", HZ["102"], HZ["202"], keys=keys, talk=70)
     one, two, three = branch.done(ident), branch.at("102"), branch.at("202")
-    record = branch.records()[0]
-    history = branch.history(record)
-    assert "three-party" in history, history
+    wait_until(lambda: any("three-party" in branch.history(row) for row in branch.records()), "the record of the three", 30)
     began = one["pressed"][-1][1] + 2000
     ends = min(one["ended"], two["ended"], three["ended"]) - 500
     for person, others in ((ident, ("102", "202")), (two["ident"], (own, "202")), (three["ident"], (own, "102"))):
@@ -114,7 +115,12 @@ def test_who_holds_by_code_and_hangs_up_is_rung_again(branch: Branch) -> None:
     first = branch.at("101")
     branch.answer("101", CALLER_HZ, talk=12)
     caller = branch.done(ident)
-    again = next(p for p in branch.world("results")["people"] if p["number"] == "1" and p["started"] > first["ended"])
+
+    def rung_again() -> dict[str, Any] | None:
+        people = branch.world("results")["people"]
+        return next((p for p in people if p["number"] == "1" and p["started"] > first["ended"] and p["done"]), None)
+
+    again = wait_until(rung_again, "the call after the recall is over", 30)
     branch.hears(ident, HZ["101"], CALLER_HZ, again["answered"] + 1500, min(again["ended"], caller["ended"]) - 1000, called=True)
     assert "held-recall" in branch.history(branch.records()[0])
 

@@ -6,7 +6,6 @@ Evidence is what each side recorded: the caller's handset in the simulated PSTN,
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def contacts(box: Appliance) -> list[dict[str, Any]]:
         return [dict(row) for row in db.execute("SELECT * FROM contacts WHERE ended_ms IS NOT NULL ORDER BY seq")]
 
 
-def contact_of(box: Appliance, caller: str, timeout: float = 10) -> dict[str, Any]:
+def contact_of(box: Appliance, caller: str, timeout: float = 30) -> dict[str, Any]:
     """The closed contact of this caller."""
     found: dict[str, Any] = wait_until(
         lambda: next((row for row in contacts(box) if row["caller"] == caller), None), f"the record of {caller}", timeout
@@ -126,7 +125,7 @@ def test_call_without_caller_id_is_answered_all_the_same(appliance: Start) -> No
     box = appliance()
     caller = box.world({"do": "call", "from": "", "line": 3, "caller_id": "none", "hang_up_after": 4})["person"]
     wait_until(lambda: person(box, caller)["done"], "the caller is done", 60)
-    wait_until(lambda: contacts(box), "a record")
+    wait_until(lambda: contacts(box), "a record", 30)
     record = contacts(box)[0]
     assert record["caller"] == ""
     assert record["cause"] == "abandoned"
@@ -140,9 +139,14 @@ def test_outbound_call_from_a_sip_phone_reaches_the_pstn(appliance: Start, phone
     anna = phone(box, "201", hz=AGENT_HZ, level=-16)
     anna.dial("962001234")
     anna.wait("CALL_ESTABLISHED", 30)
-    time.sleep(12)  # dial tone, dialling, ringing and conversation, in real time
+
+    def callee() -> dict[str, Any]:
+        return next((one for one in box.world({"do": "results"})["people"] if one["kind"] == "callee"), {})
+
+    wait_until(lambda: callee().get("answered", -1) >= 0, "dial tone, dialling, ringing, and somebody answers", 30)
+    box.world({"do": "sleep", "ms": 6000})  # the conversation
     anna.hang_up()
-    wait_until(lambda: contacts(box), "a record")
+    wait_until(lambda: contacts(box), "a record", 30)
     record = contacts(box)[0]
     assert record["kind"] == "outbound"
     assert record["called"].endswith("62001234")
@@ -150,10 +154,6 @@ def test_outbound_call_from_a_sip_phone_reaches_the_pstn(appliance: Start, phone
     heard = anna.heard()
     start = heard.first_heard_s(CALLER_HZ, -26)
     assert start < 14
-
-    def callee() -> dict[str, Any]:
-        return next(one for one in box.world({"do": "results"})["people"] if one["kind"] == "callee")
-
     wait_until(lambda: callee()["done"], "the exchange sees the line on-hook")
     assert callee()["ended_by"] == "far"
 
@@ -164,6 +164,6 @@ def test_analog_phones_call_each_other(appliance: Start) -> None:
     call = {"number": "102", "tone_hz": 440, "talk": 8, "partners_hz": [880], "wait": True}
     seen = box.world({"do": "phone", "phone": 1, "action": "dial", **call})["result"]
     assert seen["partners"]["880"] == pytest.approx(-16, abs=1)
-    record = wait_until(lambda: contacts(box), "a record")[0]
+    record = wait_until(lambda: contacts(box), "a record", 30)[0]
     assert record["kind"] == "internal"
     assert record["talk_ms"] > 2000
