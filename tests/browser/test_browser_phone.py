@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.browser.chromium import Chromium
 from tests.browser.conftest import CAPTURE_DBM0, CAPTURE_HZ, wss_url
 from tests.e2e.appliance import Appliance, wait_until
+from tests.e2e.audio import Sound
 from tests.e2e.baresip import Baresip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
@@ -21,7 +23,7 @@ Phone = Callable[..., Baresip]
 WSS = {"[extensions.201]": "[sip]\nwss = true\n\n[extensions.201]"}
 DESK_HZ = 880.0
 THIRD_HZ = 1200.0
-TALK_S = 2.0
+TALK_S = 3.0
 
 
 def contacts(box: Appliance, number: str) -> list[dict[str, Any]]:
@@ -48,6 +50,19 @@ def flows(page: Chromium) -> dict[str, Any]:
     found: dict[str, Any] = page.call("statistics")
     assert found["transport"]["dtlsState"] == "connected" and found["transport"]["srtpCipher"], found["transport"]
     return found
+
+
+def speak(page: Chromium) -> None:
+    """Real time: a real browser speaks, once keys are agreed on; that takes longer than the answer."""
+    page.until(lambda: page.call("statistics").get("transport", {}).get("dtlsState") == "connected", "the browser has keys")
+    time.sleep(TALK_S)
+
+
+def spoken(heard: Sound, start_s: float = 0.7, end_s: float = math.inf) -> Sound:
+    """What a telephone heard between two instants, counted from when the browser had keys."""
+    late = heard.first_heard_s(CAPTURE_HZ, CAPTURE_DBM0 - 10)
+    assert math.isfinite(late), "the browser is not heard"
+    return heard.part(late + start_s, None if math.isinf(end_s) else late + end_s)
 
 
 def hears(page: Chromium, hz: float, level: float, within: float) -> None:
@@ -77,7 +92,7 @@ def test_a_browser_speaks_with_the_box_over_a_restart_of_call_control(appliance:
     # The echo test: what its microphone hears comes back, and was encrypted on the way.
     page.call("dial", f"sip:*43@{box.bind}")
     page.wait("confirmed")
-    time.sleep(TALK_S)  # real time: a real browser speaks
+    speak(page)
     hears(page, CAPTURE_HZ, CAPTURE_DBM0, 4)  # Opus codes speech, not tones
     found = flows(page)
     assert found["codec"]["mimeType"] == "audio/opus" and found["inbound-rtp"]["packetsLost"] == 0
@@ -88,6 +103,7 @@ def test_a_browser_speaks_with_the_box_over_a_restart_of_call_control(appliance:
     # Its network changes: ICE begins anew, on another port of the browser, under the same keys.
     assert page.call("restart")
     wait_until(lambda: flows(page)["transport"]["selectedCandidatePairChanges"] >= 2, "the box follows to the new address")
+    time.sleep(TALK_S)
     hears(page, CAPTURE_HZ, CAPTURE_DBM0, 4)
 
     # Call control is gone for a moment: speech goes on, the browser comes back by itself and still can hang up.
@@ -95,10 +111,10 @@ def test_a_browser_speaks_with_the_box_over_a_restart_of_call_control(appliance:
     page.wait("disconnected")
     page.wait("registered", 2)
     hears(page, CAPTURE_HZ, CAPTURE_DBM0, 4)
-    wait_until(lambda: flows(page).get("remote-inbound-rtp"), "the box reports to the browser (RTCP)")
+    wait_until(lambda: flows(page).get("remote-inbound-rtp"), "the box reports to the browser (RTCP)", 20)
     # Between the browser's change of address and its nomination a few packets come from an address that is not heard yet.
     assert flows(page)["remote-inbound-rtp"]["packetsLost"] < 20
-    (quality,) = wait_until(lambda: [row for row in box.ctl("show quality") if row["reports"]], "the browser reports to the box (RTCP)")
+    (quality,) = wait_until(lambda: [row for row in box.ctl("show quality") if row["reports"]], "the browser reports to the box (RTCP)", 20)
     assert quality["endpoint"] == "201" and quality["refused"] == 0 and quality["far_loss"] < 5
     page.call("hangUp")
     page.wait("ended")
@@ -111,25 +127,25 @@ def test_a_browser_and_a_telephone_call_each_other(appliance: Start, browser: Br
     box = ready(appliance(overrides={**WSS, "[agents.8001]": '[agents.8001]\npin = "4711"'}))
     page = browser(box)
     desk = phone(box, "202", hz=DESK_HZ, answer="auto")
-    phone(box, "203", hz=THIRD_HZ, answer="auto")
+    third = phone(box, "203", hz=THIRD_HZ, answer="auto")
     register(page, box, "201")
     page.wait("registered")
 
     # To a telephone without any of this: both hear one another; the telephone hangs up.
     page.call("dial", f"sip:202@{box.bind}")
     page.wait("confirmed")
-    time.sleep(TALK_S)
+    speak(page)
     hears(page, DESK_HZ, -10, 2)
     flows(page)
     desk.hang_up()
     assert page.wait("ended")["by"] == "remote"
-    heard = desk.heard().part(0.7)
+    heard = spoken(desk.heard())
     assert heard.tone_dbm0(CAPTURE_HZ) == pytest.approx(CAPTURE_DBM0, abs=2) and heard.tone_dbm0(DESK_HZ) < -40
 
     # Keys: an agent logs in.
     page.call("dial", f"sip:*11@{box.bind}")
     page.wait("confirmed", 2)
-    time.sleep(0.7)
+    speak(page)
     page.call("key", "8001#")
     time.sleep(2.2)
     page.call("key", "4711#")
@@ -144,7 +160,7 @@ def test_a_browser_and_a_telephone_call_each_other(appliance: Start, browser: Br
     page.call("answer")
     page.wait("confirmed", 3)
     desk.wait("CALL_ESTABLISHED")
-    time.sleep(TALK_S)
+    speak(page)
     hears(page, DESK_HZ, -10, 2)
     flows(page)
     assert page.call("hold") and page.call("resume")
@@ -153,12 +169,13 @@ def test_a_browser_and_a_telephone_call_each_other(appliance: Start, browser: Br
     page.call("refer", f"sip:203@{box.bind}")
     page.wait("referred")
     page.wait("ended", 3)
-    time.sleep(1.5)
+    third.wait("CALL_ESTABLISHED")
+    time.sleep(TALK_S)
     desk.hang_up()
     wait_until(lambda: not box.ctl("show calls"), "the call is gone")
     heard = desk.heard()
     assert heard.part(heard.seconds - 1).tone_dbm0(THIRD_HZ) == pytest.approx(-10, abs=2)
-    assert desk.heard().part(0.7, TALK_S).tone_dbm0(CAPTURE_HZ) == pytest.approx(CAPTURE_DBM0, abs=2)
+    assert spoken(desk.heard(), 0.7, TALK_S - 0.5).tone_dbm0(CAPTURE_HZ) == pytest.approx(CAPTURE_DBM0, abs=2)
 
 
 def test_a_browser_consults_and_hands_over(appliance: Start, browser: Browse, phone: Phone) -> None:
@@ -172,7 +189,7 @@ def test_a_browser_consults_and_hands_over(appliance: Start, browser: Browse, ph
     page.wait("confirmed")
     assert page.call("consult", f"sip:203@{box.bind}")
     page.wait("confirmed", 2)
-    time.sleep(TALK_S)  # real time: real phones speak
+    speak(page)
     hears(page, THIRD_HZ, -10, 2)
     page.call("handOver")
     page.wait("handOver-accepted")
