@@ -127,7 +127,8 @@ def test_from_a_new_box_to_calls_by_keys_alone(appliance: Callable[..., Applianc
     assert seen["answered"] > 0, seen
     record = contact_of(box, "13712345678", 60)
     assert record["talk_ms"] > 0 and out["talk_ms"] > 0, json.dumps([record, out])
-    assert manage(box, "verify configuration")["right"] and manage(box, "show trial")["state"] == "running"
+    wait_until(lambda: manage(box, "verify configuration")["right"], "running equals stored", 20)
+    assert manage(box, "show trial")["state"] == "running"
     lines = manage(box, "show configuration")
     assert 'set ports.fxo.1.number "01055550001"' in lines and 'set ports.fxo.2.number "01055550002"' in lines
     assert not any(PASSWORD in one or "$7$" in one for one in lines)
@@ -157,7 +158,7 @@ def test_a_set_up_goes_on_after_a_power_cut(line: Line, tmp_path: Path, network:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         box.process.wait(10)
-        line.person.look(0.2)
+        line.person.look(1.0)
         line.person.screen.reset()
         box.start()
         line.answer("login:", "admin")
@@ -202,7 +203,7 @@ def test_the_configuration_is_changed_tried_and_taken_back(appliance: Callable[.
         for what in ('kind "sip"', f'name "Seat {number}, 席位 ?"', "ring_s 25")
     ]
     person.type("".join(f"{one}\r" for one in pasted), baud=BAUD)
-    person.until(lambda: person.row == "BranchPBX(config*)#" and "219.ring_s" in "".join(person.rows), "the end of the paste", 60)
+    person.until(lambda: person.row == "BranchPBX(config*)#" and "219.ring_s" in "".join(person.rows), "the end of the paste", 120)
     person.type("show candidate extensions | match 219\r")
     person.sees('set extensions.219.name "Seat 219, 席位 ?"')
     person.type("end\r")
@@ -252,7 +253,7 @@ def over_ssh(box: Appliance, line: Line, folder: Path) -> None:
         line.person.until(lambda: line.person.row.endswith("*#"), f"{one} is set", 20)
     line.person.type("commit\r")
     line.person.at("BranchPBX# ")
-    wait_until(lambda: next(row["state"] for row in manage(box, "show consoles") if row["what"] == "ssh") == "running", "SSH runs", 20)
+    wait_until(lambda: next(row["state"] for row in manage(box, "show consoles") if row["what"] == "ssh") == "running", "SSH runs", 40)
     options = ["StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={folder}/known", "BatchMode=yes"]
     given = [part for option in options for part in ("-o", option)]
     command = ["ssh", "-F", "/dev/null", *given, "-i", str(key), "-p", "2345", f"admin@{box.bind}", "show version"]
@@ -261,10 +262,10 @@ def over_ssh(box: Appliance, line: Line, folder: Path) -> None:
         answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
         return answer if answer.returncode == 0 else None
 
-    assert "BranchPBX" in wait_until(asked, f"the console over SSH; the box said:\n{box.said()}", 20).stdout
+    assert "BranchPBX" in wait_until(asked, f"the console over SSH; the box said:\n{box.said()}", 60).stdout
 
     def entered() -> list[dict[str, Any]]:
         return [row for row in manage(box, "show audit", lines=1000) if row["command"] == "log in" and "ssh" in row["peer"]]
 
-    rows = wait_until(entered, "the log-in is in the audit trail")
+    rows = wait_until(entered, "the log-in is in the audit trail", 20)
     assert all(row["peer"].startswith("admin@ssh ") and row["outcome"] == "ok" for row in rows), rows

@@ -35,7 +35,7 @@ def reaches_the_centre(branch: Branch, caller: str, number: str, *, talk: float 
     branch.hears(ident, CENTRE_HZ, own, centre["answered"] + 500, one["ended"] - 300, called=True)
     branch.hears(centre["ident"], own, CENTRE_HZ, centre["answered"] + 500, min(one["ended"], centre["ended"]) - 300, called=False)
     record: dict[str, Any] = wait_until(
-        lambda: next((row for row in branch.records() if row["kind"] == "emergency"), None), "the emergency call is recorded")
+        lambda: next((row for row in branch.records() if row["kind"] == "emergency"), None), "the emergency call is recorded", 30)
     assert record["extension"] == caller
     return record
 
@@ -74,10 +74,10 @@ def test_least_important_call_gives_its_line_when_all_are_busy(branch: Branch) -
     branch.sleep(CALL_BACK_S)
     branch.box.ctl("agent login", agent="8001", extension="201")
     branch.answer("201", CALLER_HZ)
-    talking, talker = branch.call("1310", HZ["201"], hang_up_after=100)
-    wait_until(lambda: branch.agent("8001")["state"] == "talking", "the agent talks")
-    waiting = {branch.call("1310", line=line, hang_up_after=100) for line in (2, 3, 4)}
-    wait_until(lambda: any(row["waiting"] == 3 for row in branch.box.ctl("show queues")), "three callers wait")
+    talking, talker = branch.call("1310", HZ["201"], hang_up_after=800)
+    wait_until(lambda: branch.agent("8001")["state"] == "talking", "the agent talks", 30)
+    waiting = {branch.call("1310", line=line, hang_up_after=800) for line in (2, 3, 4)}
+    wait_until(lambda: any(row["waiting"] == 3 for row in branch.box.ctl("show queues")), "three callers wait", 30)
     record = reaches_the_centre(branch, "103", "110", talk=22)
     call, = emergencies(branch)
     pre_empted = [row for row in branch.records(2) if row["cause"] == "preempted"]
@@ -90,7 +90,8 @@ def test_least_important_call_gives_its_line_when_all_are_busy(branch: Branch) -
     # Help is asked for within seconds: dialled when the line had time to be released.
     assert call["started"] - (victim["ended_ms"] - branch.wall_base) < 6000
     branch.world("hang-up", person=talking)
-    assert next(row for row in branch.records(3) if row["caller"] == talker)["cause"] == "normal"
+    ended = wait_until(lambda: next((row for row in branch.records(3) if row["caller"] == talker), None), "his record", 30)
+    assert ended["cause"] == "normal"
 
 
 def test_call_back_from_the_centre_rings_the_caller_not_the_menu(branch: Branch) -> None:
@@ -117,7 +118,7 @@ class Events:
 
     def __init__(self, box: Appliance, *types: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(40)
         self.socket.connect(str(box.state / "run" / "control.sock"))
         body = json.dumps({"id": 1, "command": "events", "args": {"types": types}}).encode()
         self.socket.sendall(struct.pack(">I", len(body)) + body)
@@ -142,7 +143,7 @@ class Events:
 def test_notice_is_on_every_screen_while_the_call_lasts(branch: Branch) -> None:
     events = Events(branch.box, "EmergencyStarted", "EmergencyEnded")
     with events.socket:
-        ident = branch.dial("101", "110", CENTRE_HZ, talk=300, drill=True)
+        ident = branch.dial("101", "110", CENTRE_HZ, talk=900, drill=True)
         begun = events.wait("EmergencyStarted")
         assert (begun["extension"], begun["number"]) == ("101", "110")
         shown = branch.box.ctl("show emergencies")
@@ -151,11 +152,11 @@ def test_notice_is_on_every_screen_while_the_call_lasts(branch: Branch) -> None:
         assert all(word in shown[0]["zh"] for word in ("101", "110"))
         assert any("110" in alarm["text"] for alarm in branch.box.ctl("show alarms"))
         console = [sys.executable, "-m", "firmware", "cli", "--state", str(branch.box.state), "-c", "show emergencies"]
-        screen = subprocess.run(console, cwd=ROOT, capture_output=True, text=True, check=True, timeout=20).stdout
+        screen = subprocess.run(console, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
         assert "110" in screen and "101" in screen
         branch.phone(1, "hang-up")
         assert events.wait("EmergencyEnded")["extension"] == "101"
-    wait_until(lambda: not branch.box.ctl("show emergencies"), "the notice is gone")
+    wait_until(lambda: not branch.box.ctl("show emergencies"), "the notice is gone", 30)
     branch.world("hang-up", person=ident)
 
 
@@ -187,24 +188,24 @@ def test_unknown_sip_phone_reaches_the_centre_and_nothing_else(appliance: Callab
     assert any(code in stranger.wait("CALL_CLOSED")["param"] for code in ("401", "403", "407"))
     box.world({"do": "partners", "partners_hz": [1141]})
     stranger.dial("110")
-    stranger.wait("CALL_ESTABLISHED", 15)
-    wait_until(lambda: box.world({"do": "status"})["emergencies"], "the exchange routes the call", 15)
+    stranger.wait("CALL_ESTABLISHED", 30)
+    wait_until(lambda: box.world({"do": "status"})["emergencies"], "the exchange routes the call", 30)
 
     def heard_by_the_centre() -> bool:
         return any(one["met"] > 0 for one in box.world({"do": "status"})["people"] if one["kind"] == "callee")
 
-    wait_until(heard_by_the_centre, "the centre hears the caller", 15)
+    wait_until(heard_by_the_centre, "the centre hears the caller", 30)
     box.world({"do": "sleep", "ms": 4000})  # a turn of the centre
     stranger.hang_up()
-    wait_until(lambda: not box.ctl("show calls"), "the call is gone")
+    wait_until(lambda: not box.ctl("show calls"), "the call is gone", 30)
     heard = stranger.heard()
     # The centre speaks in turns; the first may be cut short by the answer, so the best second counts.
     best = max(heard.part(0.1 * at, 0.1 * at + 1).tone_dbm0(CENTRE_HZ) for at in range(int(10 * (heard.seconds - 1))))
     assert best == pytest.approx(LEVEL, abs=1)
     # The centre calls back: the stranger's phone rings, though it never registered.
     line = box.world({"do": "status"})["emergencies"][0]["line"]
-    wait_until(lambda: all(not one["call"] for one in box.world({"do": "status"})["lines"]), "the line is at rest")
+    wait_until(lambda: all(not one["call"] for one in box.world({"do": "status"})["lines"]), "the line is at rest", 30)
     seen = len(stranger.events)
-    box.world({"do": "call", "from": "110", "line": line, "caller_id": "none", "drill": True, "patience": 12})
-    stranger.wait("CALL_INCOMING", 20, start=seen)
+    box.world({"do": "call", "from": "110", "line": line, "caller_id": "none", "drill": True, "patience": 30})
+    stranger.wait("CALL_INCOMING", 30, start=seen)
     stranger.hang_up()

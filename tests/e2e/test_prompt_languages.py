@@ -41,13 +41,13 @@ def started_with(branch: Branch) -> list[int]:
 def put(branch: Branch, setting: str, value: str) -> None:
     branch.box.manage("set", setting=setting, value=value)
     assert branch.box.manage("commit")["state"] == "running"
-    wait_until(lambda: branch.box.manage("verify configuration")["right"], "it runs", 20)
+    wait_until(lambda: branch.box.manage("verify configuration")["right"], "it runs", 40)
 
 
 def spoken_to_owner(branch: Branch) -> tuple[bool, bool]:
     """Whether the owner of the box hears that it is empty in English, and in Chinese."""
     branch.fresh()
-    owner = branch.dial("202", "*97", talk=12)
+    owner = branch.dial("202", "*97", talk=20)
     branch.done(owner)
     heard = branch.heard(owner)
     return said(heard, "en/vm.none.new") > 0.5, said(heard, "zh/vm.none.new") > 0.5
@@ -57,9 +57,9 @@ def replace(branch: Branch, name: str) -> None:
     """Kill a process; the next one is there."""
     before = len(started_with(branch))
     pid = branch.box.kill(name)
-    wait_until(lambda: branch.box.pid(name) != pid, f"another {name}", 20)
+    wait_until(lambda: branch.box.pid(name) != pid, f"another {name}", 40)
     if name == "media":
-        wait_until(lambda: len(started_with(branch)) > before, "media runs", 20)
+        wait_until(lambda: len(started_with(branch)) > before, "media runs", 40)
 
 
 def test_what_is_said_is_heard_in_the_language_that_is_asked_for(branch: Branch) -> None:

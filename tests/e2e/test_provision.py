@@ -16,7 +16,7 @@ import pytest
 
 from firmware.control import passwords
 from tests.e2e.appliance import DIE_WITH_TEST, ROOT, Appliance, wait_until
-from tests.e2e.evidence import contacts, wait_done
+from tests.e2e.evidence import contact_of, contacts, wait_done
 from tools.bench_wire import Carrier, pair
 
 pytestmark = pytest.mark.e2e
@@ -95,7 +95,7 @@ def answered(box: Appliance) -> dict[str, Any]:
     def on_record() -> dict[str, Any] | None:
         return next((row for row in contacts(box) if row["caller"] == "13800000001"), None)
 
-    record: dict[str, Any] = wait_until(on_record, "the contact is on record", 20)
+    record: dict[str, Any] = wait_until(on_record, "the contact is on record", 30)
     assert record["answered_ms"] is not None and record["talk_ms"] > 1000
     return record
 
@@ -120,7 +120,7 @@ def test_the_questions_of_the_console_asked_at_the_laptop_up_to_the_test_call(ap
         done = provision(port, *words, "--report", str(tmp_path / "report.pdf"))
         assert done.returncode == 0, done.stdout + done.stderr
         took = time.monotonic() - began
-    record = next(row for row in contacts(box) if row["called"].endswith("13900001111"))
+    record = contact_of(box, "913900001111")
     assert record["answered_ms"] is not None
     assert box.manage("show trial")["state"] == "running"
     site = (tmp_path / "asked.toml").read_text()
@@ -151,7 +151,7 @@ def test_a_signed_site_file_makes_a_new_box_a_working_site(appliance: Callable[.
         answered(box)
         took = time.monotonic() - began
     assert box.manage("show trial")["state"] == "running"
-    wait_until(lambda: box.manage("show central")["state"] == "confirmed", "the document is confirmed", 15)
+    wait_until(lambda: box.manage("show central")["state"] == "confirmed", "the document is confirmed", 30)
     assert box.ctl("show status")["name"] == "Branch 7"
     reported("provisioning-signed", {"seconds_from_new_to_call": round(took, 1), "commands": 3})
 

@@ -56,7 +56,7 @@ def leave(branch: Branch, seconds: float = 14) -> str:
     before = len(messages(branch, "202"))
     person, number = branch.call("1360", hang_up_after=seconds)
     branch.done(person)
-    wait_until(lambda: len(messages(branch, "202")) > before, "the message is in the box", 20)
+    wait_until(lambda: len(messages(branch, "202")) > before, "the message is in the box", 30)
     return number
 
 
@@ -73,7 +73,7 @@ def test_the_owner_hears_the_very_message_that_a_caller_left(branch: Branch, tmp
     assert said(heard, "en/vm.keys.short") > 0.5
     loudest = max(heard.part(at / 10, at / 10 + 0.5).tone_dbm0(CALLER_HZ) for at in range(int(heard.seconds * 10) - 5))
     assert loudest > -26, f"the caller's tone is heard at {loudest:.1f} dBm0"
-    wait_until(lambda: messages(branch, "202")[0]["state"] == "heard", "the message counts as heard")
+    wait_until(lambda: messages(branch, "202")[0]["state"] == "heard", "the message counts as heard", 30)
 
 
 def test_messages_outlive_a_killed_core_and_a_power_cut(branch: Branch) -> None:
@@ -81,7 +81,7 @@ def test_messages_outlive_a_killed_core_and_a_power_cut(branch: Branch) -> None:
     before = len(messages(branch, "202"))
     leave(branch)
     branch.box.kill("core")
-    wait_until(lambda: len(messages(branch, "202")) == before + 1, "the next core knows the messages", 20)
+    wait_until(lambda: len(messages(branch, "202")) == before + 1, "the next core knows the messages", 40)
     rows = {row["box"]: row for row in branch.box.ctl("show voicemail")}
     assert rows["202"]["new"] + rows["202"]["heard"] == before + 1
     assert rows["night"]["new"] == 0
