@@ -41,7 +41,7 @@ def test_an_answer_told_by_ear_outlives_the_core_that_heard_it(appliance: Callab
     wait_until(lambda: heard(box, line, "ToneHeard name=ringback"), "ringback is heard", 30)
     box.world({"do": "speed", "percent": 100})
     (stopped,) = wait_until(lambda: heard(box, line, "ToneStopped name=ringback"), "the ringback stops", 20)
-    time.sleep(0.1)                                        # the journal has it at the next tick of the engine
+    time.sleep(0.3)                                        # the journal has it at the next tick of the engine
     box.world({"do": "speed", "percent": 10})             # a start of core takes less than `SURE_MS` of the call
     killed = box.kill("core")
     wait_until(lambda: box.ctl("show status")["adopted"] and killed, "the call is taken over", 20)

@@ -142,8 +142,9 @@ def test_a_blow_at_a_moment_drawn_by_chance(branch: Branch, seed: int, index: in
         where = play.reach()
         told = f"{blow} at {where} ({play.phase}), seat {play.seat} after {play.after} s"
         play.strike(blow)
-        branch.sleep(2.0)                        # up to 1 s until a line or a telephone says that it was left, and 1 s
+        branch.sleep(1.9)                        # with what follows up to 1 s until a line or a telephone says that it was left, and 1 s
         with slowly(box):
+            branch.sleep(0.1)                    # what came until now is dealt with, however busy the machine is
             clean(box)
             call = play.call()
             if "caller" in blow and where not in ("over", "announce"):
