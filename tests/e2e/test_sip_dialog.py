@@ -24,7 +24,7 @@ def test_a_demanding_caller_gets_all_it_asks_for(
     who = {"user": "203", "secret": box.accounts()["203"], "to": "202"}
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(
-            sipp.run_sipp, tmp_path / "call", sipp_dialog.CALL, box.sip, host=network, transport=transport, timeout=25, **who
+            sipp.run_sipp, tmp_path / "call", sipp_dialog.CALL, box.sip, host=network, transport=transport, **who
         )
         bo.wait("CALL_INCOMING")
         # a 2xx need not wait for the PRACK of a 180 without description (RFC 3262 section 3), but SIPp takes answers in one order only

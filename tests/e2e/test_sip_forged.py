@@ -32,7 +32,7 @@ def talk(anna: SecureDesk, bo: SecureDesk) -> bytes:
     contact = (("Contact", f"<sip:202@{bo.source[0]}:{bo.source[1]};transport=tls>"),)
     body = bo.describe(crypto[1].decode())
     bo.socket.sendto(respond(asked, 200, to_tag="desk", headers=contact, body=body, content_type="application/sdp").render(), bo.server)
-    answer = anna.listen(10)
+    answer = anna.listen(20)
     assert answer is not None and answer.status == 200
     anna.tag = answer.to.tag             # type: ignore[attr-defined]
     anna.socket.sendto(anna.make("ACK", "202", "c1", answer.to.tag, cseq=anna.cseq).render(), anna.server)
@@ -42,7 +42,7 @@ def talk(anna: SecureDesk, bo: SecureDesk) -> bytes:
 
 def test_forged_speech_raises_an_alarm_that_ends_with_the_call(appliance: Callable[..., Appliance], network: str) -> None:
     box = appliance()
-    wait_until(lambda: box.ctl("show certificates"), "the certificate is made")
+    wait_until(lambda: box.ctl("show certificates"), "the certificate is made", 30)
     anna, bo = SecureDesk(box, "201", network), SecureDesk(box, "202", network)
 
     def alarms() -> list[Any]:
@@ -71,11 +71,11 @@ def test_forged_speech_raises_an_alarm_that_ends_with_the_call(appliance: Callab
                     stranger.sendto(struct.pack("!BBHII", 0x80, 8, number & 0xFFFF, number * 160, 0xBAD) + bytes(170), port_of_anna)
                 return counted()
 
-            wait_until(lambda: forge() >= 250, "what is not genuine is counted", 10)
+            wait_until(lambda: forge() >= 250, "what is not genuine is counted", 20)
             (raised,) = wait_until(alarms, "the alarm on forged speech", 25)
             assert "201" in raised["text"]
             anna.ask(anna.make("BYE", "202", "c1", anna.tag))      # type: ignore[attr-defined]
-            wait_until(lambda: not alarms(), "the alarm is over with the call", 10)
+            wait_until(lambda: not alarms(), "the alarm is over with the call", 20)
         finally:
             anna.close()
             bo.close()

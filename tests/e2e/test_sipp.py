@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import time
@@ -47,7 +48,7 @@ def test_malformed_packets_disturb_no_call(
         attacker.bind((network, 0))
         for packet in packets:
             attacker.sendto(packet, (host, int(port)))
-    with socket.create_connection((host, int(port))) as stream:
+    with socket.create_connection((host, int(port))) as stream, contextlib.suppress(ConnectionError):  # the box may close it before the end
         stream.sendall(rng.randbytes(70_000))
     time.sleep(3)  # the call goes on in real time
     anna.hang_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from tests.e2e.appliance import DIE_WITH_TEST, Appliance, wait_until
 from tests.e2e.baresip import Baresip
 from tests.e2e.dnsmasq import Dnsmasq
 from tests.e2e.test_trunks import carrier, site, until_usable
-from tests.ports import free_port
+from tests.ports import free_port, taken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -84,7 +85,7 @@ def talk(here: Appliance, phone: Phone, there: Appliance, seconds: float = 2.0) 
     anna = phone(here, "201", hz=440)
     bo = phone(there, "202", hz=880, answer="auto")
     anna.dial("8202")
-    anna.wait("CALL_ESTABLISHED", timeout=12)
+    anna.wait("CALL_ESTABLISHED")
     speech = [text for call in here.ctl("show calls") for text in call["speech"]]
     time.sleep(seconds)  # real time: real phones speak
     anna.hang_up()
@@ -110,6 +111,7 @@ def test_the_second_server_over_tls_with_encrypted_speech(
     command = ["openssl", "s_server", "-accept", f"{network}:{other}", "-cert", str(foreign), "-key", str(foreign_key), "-quiet"]
     stranger = stack.enter_context(subprocess.Popen([*DIE_WITH_TEST, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE))
     stack.callback(stranger.kill)
+    wait_until(lambda: taken(network, other, (socket.SOCK_STREAM,)), "the stranger listens")
     service = f"_sips._tcp.{NAME}"
     records = [f"naptr-record={NAME},1,1,S,SIPS+D2T,,{service}", f"address=/server.{NAME}/{network}", "local-ttl=60",
                *(f"srv-host={service},server.{NAME},{port},{rank},0" for rank, port in enumerate((closed, other, ports[1])))]  # fmt: skip
@@ -122,8 +124,8 @@ def test_the_second_server_over_tls_with_encrypted_speech(
     speech = talk(here, phone, there)
     assert any("trunk/other" in text and "AES" in text.upper() for text in speech), speech
     assert dns.asked("SRV", service) == 1, "asked once, then known"
-    log = [str(line["message"]) for line in here.log("core")]
-    assert any(f"{network}:{other}" in text and NAME in text for text in log), "the log tells who did not prove the name"
+    wanted = "the log tells who did not prove the name"
+    wait_until(lambda: any(f"{network}:{other}" in line["message"] and NAME in line["message"] for line in here.log("core")), wanted)
 
 
 def test_the_third_server_over_udp(appliance: Start, phone: Phone, network: str, tmp_path: Path, stack: ExitStack) -> None:

@@ -44,7 +44,7 @@ def test_the_carrier_takes_back_two_calls_where_it_may(
         bo.command("transfer", f"sip:95554@{box.sip}")
         bo.wait("CALL_CLOSED")
         if setting:
-            wait_until(lambda: not box.ctl("show calls"), "the box has no call any more", 10)
+            wait_until(lambda: not box.ctl("show calls"), "the box has no call any more", 20)
             # The caller is where the far end was, and no channel of the carrier leads to the branch.
             wait_until(lambda: "!5554!" in far.ask("core show channels concise"), "the carrier has joined them")
             wait_until(lambda: "PJSIP/" not in far.ask("core show channels concise"), "the channels to the branch are gone")
@@ -52,6 +52,6 @@ def test_the_carrier_takes_back_two_calls_where_it_may(
             time.sleep(3)  # real time: nothing happens
             assert len(box.ctl("show calls")) == 1
         far.ask("channel request hangup all")
-        wait_until(lambda: not box.ctl("show calls"), "nothing is left", 10)
+        wait_until(lambda: not box.ctl("show calls"), "nothing is left", 20)
     finally:
         far.stop()

@@ -109,7 +109,7 @@ def test_branches_reach_each_other_through_a_registrar_that_wants_sha_256(
         south.stop()
         anna.dial("8202")
         used = "the line is used once the centre has not rung anybody"
-        wait_until(lambda: any("line/1" in leg for call in north.ctl("show calls") for leg in call["legs"]), used, 15)
+        wait_until(lambda: any("line/1" in leg for call in north.ctl("show calls") for leg in call["legs"]), used, 25)
         anna.hang_up()
     finally:
         far.stop()
