@@ -72,8 +72,12 @@ def talk(box: Appliance, caller: Baresip, callee: Baresip, hz: tuple[float, floa
         assert heard.tone_dbm0(other) == pytest.approx(-10, abs=1), f"{listener.user} does not hear the other"
         assert heard.tone_dbm0(own) < -45, f"{listener.user} hears itself"
         assert heard.longest_gap_ms(other, -20) <= 60, listener.user
-    written = wait_until(lambda: box.ctl("show contact", contact=call["contact"])["legs"], "the record is written")
-    legs = {leg["endpoint"]: leg["leg"] for leg in written}
+
+    def written() -> dict[str, str]:        # each leg is written when it is over
+        legs = {leg["endpoint"]: leg["leg"] for leg in box.ctl("show contact", contact=call["contact"])["legs"]}
+        return legs if {caller.user, callee.user} <= legs.keys() else {}
+
+    legs = wait_until(written, "both legs are written")
     return said(box, legs[caller.user]), said(box, legs[callee.user])
 
 

@@ -132,7 +132,7 @@ def test_a_router_that_forgets_soon(net: Net, every: int) -> None:
     time.sleep(6)  # real time: the router's memory
     bo.dial("201")
     if every:
-        anna.wait("CALL_ESTABLISHED", timeout=5)
+        anna.wait("CALL_ESTABLISHED")
     else:
         with pytest.raises(AssertionError, match="no CALL_INCOMING"):
             anna.wait("CALL_INCOMING", timeout=3)

@@ -43,7 +43,7 @@ def asked(there: Namespace, data: bytes, answers: int) -> list[tuple[bytes, str]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
             phone.bind((PHONE, 5060))
             phone.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, struct.pack("b", 4))
-            phone.settimeout(3)
+            phone.settimeout(10 if answers > 1 else 3)
             phone.sendto(data, ("224.0.1.75", 5060))
             heard: list[tuple[bytes, str]] = []
             while len(heard) < answers:

@@ -40,7 +40,7 @@ def test_a_branch_behind_a_router_registers_at_the_centre(net: Net, transport: s
     centre = net.box(far, name="centre")
     trunk = TRUNK.format(secret=centre.accounts()["203"], transport=transport)
     branch = net.box(server, name="branch", sip='external_address = "203.0.113.1"', end=trunk)
-    wait_until(lambda: state(branch) == "idle", "the branch is registered")
+    wait_until(lambda: state(branch) == "idle", "the branch is registered", 30)
     (row,) = [row for row in centre.ctl("show phones") if row["extension"] == "203"]
     assert row["where"].startswith("203.0.113.1:") and row["transport"] == transport
     anna = net.phone(branch, desk, "201", "192.168.1.10", "192.168.1.20", 440)
