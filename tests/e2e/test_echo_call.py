@@ -60,7 +60,8 @@ def test_two_phones_hear_each_other_and_nothing_of_themselves(appliance: Start, 
 
 def _told_on_one_time_axis(box: Appliance, folder: Path) -> None:
     """The trace of the last call has both legs' messages and figures; its file is read by tshark and holds no proof of a password."""
-    contact = box.ctl("show contacts")[0]["contact"]
+    contact = wait_until(lambda: box.ctl("show contacts"), "the record is written")[0]["contact"]
+    wait_until(lambda: len(box.ctl("show contact", contact=contact)["legs"]) == 2, "both legs are written")
     rows = box.ctl("show trace", call=contact, full=True)
     assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
     figures = [row for row in rows if row["source"] == "rtp"]
@@ -98,5 +99,5 @@ def test_caller_who_gives_up_stops_the_ringing(appliance: Start, phone: Phone) -
     anna.dial("202")
     bo.wait("CALL_INCOMING")
     anna.hang_up()
-    bo.wait("CALL_CLOSED", timeout=5)
+    bo.wait("CALL_CLOSED", timeout=10)
     wait_until(lambda: not box.ctl("show calls"), "the call is gone")

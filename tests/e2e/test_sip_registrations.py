@@ -45,7 +45,7 @@ def test_a_registration_survives_a_kill_right_behind_its_answer(appliance: Calla
     for turn, number in enumerate(("201", "202", "203")):
         link = links[number] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         link.bind((network, 0))
-        link.settimeout(5)
+        link.settimeout(15)
         link.connect((host, int(port)))
         before = box.pid("core")
         answer = ask(link, number, secrets[number], f"turn{turn}", 600)
