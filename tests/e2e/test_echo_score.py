@@ -19,7 +19,7 @@ import pytest
 from firmware.dsp.echo_score import EchoScore, EchoWord
 from tests.e2e.appliance import ROOT, Appliance, wait_until
 from tests.e2e.audio import Samples, read_wav, write_tone
-from tests.e2e.baresip import Baresip
+from tests.e2e.baresip import Baresip, closed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -76,6 +76,12 @@ def restarted(box: Appliance) -> bool:
         return False
 
 
+def lines_used(box: Appliance) -> list[str]:
+    """The line of each call to outside that is over."""
+    with sqlite3.connect(f"file:{box.state / 'calls.db'}?mode=ro", uri=True) as db:
+        return [row[0] for row in db.execute("SELECT line FROM contacts WHERE kind = 'outbound' AND ended_ms IS NOT NULL ORDER BY seq")]
+
+
 def one_call(box: Appliance, phone: Baresip, number: str) -> tuple[list[EchoWord], dict[str, float]]:
     """Call, say the words, hang up; the score of each word and the figures of the call."""
     seen = len(phone.events)
@@ -87,7 +93,7 @@ def one_call(box: Appliance, phone: Baresip, number: str) -> tuple[list[EchoWord
     phone.hang_up()
     wait_until(lambda: not box.ctl("show calls"), "the call is gone")
     wait_until(lambda: len(list(phone.folder.glob("dump-*-dec.wav"))) > before, "the phone wrote what it heard")
-    mouth = read_wav(max(phone.folder.glob("dump-*-enc.wav"), key=lambda path: path.stat().st_mtime_ns))[0].samples
+    mouth = read_wav(closed(max(phone.folder.glob("dump-*-enc.wav"), key=lambda path: path.stat().st_mtime_ns)))[0].samples
     ear = phone.heard().samples
     n = min(len(mouth), len(ear))
     score = EchoScore(8000, 400)
@@ -115,8 +121,7 @@ def test_no_echo_is_heard_from_the_second_word_of_the_first_call_and_in_the_whol
         residuals = " ".join("masked" if word.masked else f"{word.residual_db:.1f}" for word in words)
         with capsys.disabled():
             sys.stdout.write(f"\n{name} start: residual of each word over {figures['background_dbm0']:.0f} dBm0, dB: {residuals}\n")
-    with sqlite3.connect(f"file:{box.state / 'calls.db'}?mode=ro", uri=True) as db:
-        lines = [row[0] for row in db.execute("SELECT line FROM contacts WHERE kind = 'outbound' ORDER BY seq")]
+    lines = wait_until(lambda: len(found := lines_used(box)) == 2 and found, "both calls are recorded")
     assert len(set(lines)) == 1, "both calls go over one line"
     assert len(cold) >= len(WORDS) - 1
     assert len(warm) >= len(WORDS) - 1

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from firmware.sim.signal import g711_decode
+from tests.e2e.appliance import wait_until
 from tests.e2e.audio import Sound
 from tests.e2e.branch import CALLER_HZ, HZ, LEVEL, Branch, open_branch, said
 
@@ -70,6 +71,7 @@ def test_one_telephone_speaks_to_all_and_to_the_loudspeaker(opened: tuple[Branch
     assert back.tone_dbm0(HZ["202"]) < LEVEL - 35 and back.tone_dbm0(HZ["101"]) < LEVEL - 35, "who speaks hears nobody"
     record = branch.records()[0]
     assert (record["kind"], record["cause"]) == ("internal", "normal") and branch.history(record).count("page") == 1
+    wait_until(lambda: played.exists() and played.stat().st_size > 4 * 8000, "the loudspeaker's file is written")
     sound = Sound(np.frombuffer(g711_decode(played.read_bytes(), True), np.int16).astype(float), 8000)
     assert len(sound.samples) > 4 * 8000 and sound.tone_dbm0(HZ["201"]) > LEVEL - 10, "the loudspeaker says it"
     assert sound.tone_dbm0(HZ["202"]) < LEVEL - 35
