@@ -26,7 +26,8 @@ sip_tcp_port=0
 [sound]
 echocancellation=0
 """
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_BEGUN = re.compile(rb"\x1b(\[[0-9;?]*)?\Z")
 
 
 class Linphone:
@@ -54,6 +55,7 @@ class Linphone:
         self.say(f"record {folder / 'heard.wav'}")
 
     def _read(self) -> None:
+        kept = b""                       # an escape sequence of which the rest comes with the next piece
         while True:
             try:
                 data = os.read(self._screen, 4096)
@@ -61,7 +63,10 @@ class Linphone:
                 return
             if not data:
                 return
-            self._text.append(_ESCAPES.sub("", data.decode("utf-8", "replace")))
+            data = kept + data
+            begun = _BEGUN.search(data)
+            kept = data[begun.start() :] if begun else b""
+            self._text.append(_ESCAPES.sub(b"", data[: len(data) - len(kept)]).decode("utf-8", "replace"))
 
     def screen(self) -> str:
         return "".join(self._text)
@@ -70,17 +75,17 @@ class Linphone:
         """Type a command; where the screen was before."""
         before = len(self.screen())
         os.write(self._screen, command.encode() + b"\n")
-        wait_until(lambda: command in self.screen()[before:], f"linphone reads {command}")
+        wait_until(lambda: command in self.screen()[before:], f"linphone reads {command}", 30)
         return before
 
-    def wait(self, text: str, start: int = 0, timeout: float = 10.0) -> None:
+    def wait(self, text: str, start: int = 0, timeout: float = 30.0) -> None:
         """Until the console says so."""
         wait_until(lambda: text in self.screen()[start:] or self.process.poll() is not None, f"linphone says {text!r}", timeout)
         assert text in self.screen()[start:], self.screen()[-1500:]
 
     def register(self, user: str, server: str, secret: str) -> None:
         self.say(f"register sip:{user}@{server} {server} {secret}")
-        wait_until(lambda: "registered, identity" in self._status(), "linphone is registered")
+        wait_until(lambda: "registered, identity" in self._status(), "linphone is registered", 30)
 
     def _status(self) -> str:
         start = self.say("status register")

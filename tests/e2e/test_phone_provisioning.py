@@ -36,7 +36,7 @@ def provisioned(folder: Path, transport: str = "tls") -> Path:
 
 def port(box: Appliance) -> int:
     path = box.state / "run" / "provisioning.json"
-    wait_until(path.is_file, "the service listens", 20)
+    wait_until(path.is_file, "the service listens", 40)
     return int(json.loads(path.read_bytes())["https"])
 
 
@@ -45,7 +45,7 @@ def fetch(box: Appliance, name: str, agent: str = "") -> str:
     where = f"https://{box.bind}:{port(box)}/{name}"
     context = ssl.create_default_context(cafile=str(box.state / "tls" / "ca.crt"))
     request = urllib.request.Request(where, headers={"User-Agent": agent})
-    with urllib.request.urlopen(request, context=context, timeout=10) as reply:
+    with urllib.request.urlopen(request, context=context, timeout=30) as reply:
         return str(reply.read().decode())
 
 
@@ -123,4 +123,4 @@ def test_a_telephone_is_added_armed_and_asked_again(appliance: Start, phone: Pho
     def audited() -> bool:
         return ("provisioning", "commit") in [(row["peer"], row["command"]) for row in box.manage("show audit")]
 
-    wait_until(audited, "who committed is on record", 10)
+    wait_until(audited, "who committed is on record", 20)
