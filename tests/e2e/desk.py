@@ -68,7 +68,8 @@ class Desk:
 
     def ask(self, sent: Request) -> Response:
         self.socket.sendto(sent.render(), self.server)
-        answer = self.listen(10)
+        while (answer := self.listen(20)) is not None and (answer.call_id, answer.cseq) != (sent.call_id, sent.cseq):
+            pass                         # that of an earlier request, sent again because our ACK came late
         assert answer is not None, f"{sent.method} is not answered"
         return answer
 
@@ -100,10 +101,11 @@ class Desk:
         assert answer.status == 200, answer.start_line()
         return answer.to.tag
 
-    def seen(self, method: str, timeout: float = 5) -> Request:
+    def seen(self, method: str, timeout: float = 20) -> Request:
         """The last request of this method, waited for."""
-        if not any(one.method == method for one in self.requests):
-            self.listen(timeout, until=method)
+        end = time.monotonic() + timeout
+        while not any(one.method == method for one in self.requests) and (left := end - time.monotonic()) > 0:
+            self.listen(left, until=method)
         found = [one for one in self.requests if one.method == method]
         assert found, f"{self.user} got no {method}, only {[one.method for one in self.requests]}"
         return found[-1]
