@@ -173,11 +173,10 @@ class CallTraces:
         contact = self._calls.board.contacts.get(name)
         if contact is not None:
             return list(contact.legs)
-        rows = self._calls.records.legs(name)
-        if rows:
-            return [str(row["id"]) for row in rows]
-        if name in self._contacts:
-            return self._contacts[name]
+        # Legs are recorded one by one: what ended just now may be on disk in part.
+        ended = dict.fromkeys([*(str(row["id"]) for row in self._calls.records.legs(name)), *self._contacts.get(name, [])])
+        if ended:
+            return list(ended)
         on_phone = [leg.id for state in self._calls.board.contacts.values() for leg in state.legs.values() if leg.endpoint == name]
         return on_phone or [name]
 

@@ -283,8 +283,12 @@ class Reports:
     async def _answer_board(self, command: cmd.ShowBoard) -> cmd.BoardPage:
         self._asked = self._clock.now()
         if self.board.stale:
-            self.board.today = await self._beside(lambda: self.tally(self.today()))
-            self.board.stale = False
+            self.board.stale = False                       # before: a contact may close while it is counted
+            try:
+                self.board.today = await self._beside(lambda: self.tally(self.today()))
+            except BaseException:
+                self.board.stale = True
+                raise
         board = self.board.make(self.today())
         now = f"{self._local(board.wall_ms):%H:%M:%S}"
         return cmd.BoardPage(board, *(board_page(board, now, language) for language in LANGUAGES))

@@ -35,11 +35,14 @@ class Stage:
         ringing = b"SIP/2.0 180 Ringing\r\n\r\n"
         self.messages = {"L2": [TraceLine(300, "out", PEER, HIDDEN, OURS, "udp"), TraceLine(320, "in", PEER, ringing, OURS, "udp")]}
         self.recorded: list[dict[str, Any]] = []
+        self.legs: list[dict[str, Any]] = []
         legs = {name: SimpleNamespace(id=name, endpoint=endpoint) for name, endpoint in (("L1", "line/1"), ("L2", "201"))}
         contacts = {"C1": SimpleNamespace(legs=legs)}
         of = lambda leg: next((known for known, state in contacts.items() if leg in state.legs), "")  # noqa: E731 - as the board says it
         self.board = board = SimpleNamespace(contacts=contacts, contact_of=of)
-        records = SimpleNamespace(legs=lambda name: [], events=lambda name: self.recorded if name == "C1" else [])
+        records = SimpleNamespace(
+            legs=lambda name: self.legs if name == "C1" else [], events=lambda name: self.recorded if name == "C1" else []
+        )
         lines: Any = SimpleNamespace(ports={"line/1": None}, trace=self._lines)
         phones: Any = SimpleNamespace(trace=lambda leg: self.messages.get(leg, []))
         calls: Any = SimpleNamespace(board=board, records=records)
@@ -109,6 +112,14 @@ def test_a_call_that_has_just_ended_is_known_before_it_is_recorded() -> None:
     stage.ended("L2")
     stage.board.contacts.clear()
     assert [row.leg for row in stage.traces.rows("C1")] == ["L1", "L2", "L2"]
+
+
+def test_a_call_whose_legs_are_recorded_in_part_is_told_whole() -> None:
+    stage = Stage()
+    stage.ended("L2")
+    stage.board.contacts.clear()
+    stage.legs.append({"id": "L1"})
+    assert {row.leg for row in stage.traces.rows("C1")} == {"L1", "L2"}
 
 
 def test_legs_in_memory_are_bounded() -> None:
