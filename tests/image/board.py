@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,18 @@ print("ANSWER " + json.dumps(answer))
 """
 
 
-class Shell:
-    """Commands on the board, as root, over a connection that the board opens."""
+class Superseded(EOFError):
+    """The board has opened another connection, which is taken already."""
 
-    def __init__(self) -> None:
+
+class Shell:
+    """Commands on the board, as root, over a connection that the board opens.
+
+    `meanwhile` is called while the board is waited for: a board whose serial line nobody reads stands still after some 270 characters.
+    """
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self._meanwhile = meanwhile
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._link: socket.socket | None = None
@@ -73,25 +81,45 @@ class Shell:
             try:
                 return self._once(command, end)
             except (OSError, EOFError) as error:
-                self.forget()
+                if not isinstance(error, Superseded):
+                    self.forget()
                 if time.monotonic() > end:
                     raise MachineError(f"the board's shell does not answer {command!r} ({error})") from None
 
     def _once(self, command: str, end: float) -> tuple[int, str]:
         if self._link is None:
-            self._listener.settimeout(max(end - time.monotonic(), 0.1))
-            self._link = self._listener.accept()[0]
+            self._accept(end)
+        assert self._link is not None
         self._count += 1
         mark = f"END-{self._count}-"
         self._link.sendall(f"{{ {command}\n}} 2>&1 </dev/null; echo {mark}$?\n".encode())
         got = b""
         while not (found := re.search(rb"(?s)(.*)" + mark.encode() + rb"(\d+)\n", got)):
-            self._link.settimeout(max(end - time.monotonic(), 0.1))
+            if self._link not in self._ready([self._link, self._listener], end):
+                self._accept(end)
+                raise Superseded("the board has opened another connection")
             data = self._link.recv(65536)
             if not data:
                 raise EOFError("closed")
             got += data
         return int(found[2]), found[1].decode("utf-8", "replace")
+
+    def _ready(self, links: list[socket.socket], end: float) -> list[socket.socket]:
+        """Those of `links` that can be read; TimeoutError when there is none until `end`."""
+        while True:
+            ready = select.select(links, [], [], 0.2)[0]
+            if ready:
+                return ready
+            self._meanwhile()
+            if time.monotonic() > end:
+                raise TimeoutError("it is silent")
+
+    def _accept(self, end: float) -> None:
+        """The connection that the board opens now. It has one at a time: an earlier one is from before a restart, and nobody ends it."""
+        self.forget()
+        self._ready([self._listener], end)
+        self._link = self._listener.accept()[0]
+        self._link.settimeout(60)
 
     def forget(self) -> None:
         """The board has restarted: it opens another connection. Of the old one nobody may ever hear the end."""
@@ -205,7 +233,6 @@ class Board:
     """The emulated board with its line, shell and network."""
 
     def __init__(self, board: BoardImage, loader: Path, disk: Path, folder: Path, host: str, calls: int = 8) -> None:
-        self.shell = Shell()
         self.host = host
         self.first = 24000
         writes = calls > 0                           # the board whose cuts are replayed is the one that lives longest
@@ -213,6 +240,7 @@ class Board:
             board.image.emulator, loader, disk, folder, tcp=(5060,), udp=(5060,), same=range(self.first, self.first + 2 * calls), host=host,
             writes=writes,
         )  # fmt: skip
+        self.shell = Shell(self.machine.read)
         (folder / "bench").write_text(str(self.shell.port))
         put(self.machine.disk, "state", folder / "bench", "bench")
         # What the disk was before anything ran, for replays of the log of writes.
