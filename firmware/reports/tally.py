@@ -18,8 +18,9 @@ Times are ms. Groups: "all", "queue/NAME", "hour/HH", "hours/NAME/HH", "agent/N"
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -192,7 +193,10 @@ def count(span: Span, hour_of: Callable[[int], int], limits: Limits) -> Tally:
             last[visit.contact] = visit
     for contact, visit in last.items():
         _service(tally, visit, contacts[contact], hour_of)
-    talks = Counter((str(row["contact"]), str(row["agent"])) for row in kept if row["event"] == "CONNECT")
+    talks: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in kept:
+        if row["event"] == "CONNECT":
+            talks[str(row["contact"]), str(row["agent"])].append(int(row["at_ms"]))
     for row in span.legs:
         _leg(tally, row, talks)
     asked: set[str] = set()
@@ -282,15 +286,15 @@ def _service(tally: Tally, visit: Visit, row: Row, hour_of: Callable[[int], int]
         tally.add(group, "talk_ms", int(row["talk_ms"]))
 
 
-def _leg(tally: Tally, row: Row, talks: Counter[tuple[str, str]]) -> None:
-    """`talks`: conversations that each agent had with each contact, as far as they are not counted yet."""
+def _leg(tally: Tally, row: Row, talks: Mapping[tuple[str, str], Sequence[int]]) -> None:
+    """`talks`: when each agent's conversations with each contact were answered. A power cut may leave one without its leg."""
     agent, cause = str(row["agent"]), str(row["cause"])
     if agent and row["role"] == "agent" and (row["ringing_ms"] is not None or row["answered_ms"] is not None):
         tally.add(f"agent/{agent}", "offers")
         if row["answered_ms"] is not None:
-            talked = (str(row["contact"]), agent)
-            tally.add(f"agent/{agent}", "answered", int(talks[talked] > 0))
-            talks[talked] -= 1
+            until = math.inf if row["ended_ms"] is None else row["ended_ms"]
+            answers = talks.get((str(row["contact"]), agent), ())
+            tally.add(f"agent/{agent}", "answered", int(any(row["started_ms"] <= at <= until for at in answers)))
         elif cause in MISSED:
             tally.add(f"agent/{agent}", "missed")
     if row["kind"] in OUTSIDE_KINDS:

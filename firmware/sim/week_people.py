@@ -332,7 +332,7 @@ class Crowd:
             current.ends = now
         if prompt in ("agent.ready", "agent.login.ok"):
             agent.misses = 0                   # who says that he is there begins anew: a telephone missed last evening counts no longer
-        if prompt == "agent.paused":
+        if prompt == "agent.paused" and (current is None or current.reason != reason):   # who is away for it already stays away
             if current is not None:
                 current.ends = now
             self.pauses.append(PauseNote(agent.number, reason, now))

@@ -137,10 +137,12 @@ def test_an_answer_that_came_to_nothing_is_no_answer() -> None:
         line(17, 9000, "D", "CONNECT", 8000, 2000, agent="8004"), line(18, 9500, "D", "AGENTDUMP", "media-lost", 500, agent="8004"),
         line(19, 9500, "D", "ABANDON", 1, 8500), line(20, 9000, "E", "CONNECT", 8000, 2000, agent="8005"),
     ]  # fmt: skip
-    whose = {"A": ("8001", "8002"), "B": ("8003",), "C": ("8001",), "D": ("8004",), "E": ("8005",)}
+    whose = {"A": {"8001": 4000, "8002": 9000}, "B": {"8003": 9000}, "C": {"8001": 9000}, "D": {"8004": 9000}, "E": {"8005": 9000}}
     legs = [
-        leg(f"{name}{agent}", name, "201", "agent", 2000, 4000, 5000, agent=agent) for name, agents in whose.items() for agent in agents
-    ]
+        leg(f"{name}{agent}", name, "201", "agent", at - 2000, at, at + 1000, agent=agent)
+        for name, agents in whose.items() for agent, at in agents.items()
+    ]  # fmt: skip
+    legs[-1]["ended_ms"] = None
     found = count(Span(0, HOUR, contacts, legs, log, []), lambda at: 0, LIMITS)
     queue = fig.queue(found, "queue/sales", "sales")
     assert (queue.offered, queue.answered, queue.abandoned, queue.cut) == (5, 2, 1, 2) and queue.asa_s == 8.0 and queue.left_after_s == 9.0
@@ -151,6 +153,20 @@ def test_an_answer_that_came_to_nothing_is_no_answer() -> None:
     assert of["A"] == [["AGENTDUMP", ""], ["CONNECT", "8", "A8002", "2"], ["COMPLETECALLER", "8", "5", "1"]]
     assert of["B"] == [["ABANDON", "1", "2", "9"]] and of["C"] == [] and [text[0] for text in of["D"]] == ["AGENTDUMP", "ABANDON"]
     assert [text[0] for text in of["E"]] == ["CONNECT"]
+
+
+def test_an_agent_whose_second_answer_lost_its_leg_has_not_answered_with_the_first() -> None:
+    """Answered and gone; answered again, and the power was cut in that conversation: its leg is in no record."""
+    log = [
+        line(0, 1000, "A", "ENTERQUEUE", "A"), line(1, 4000, "A", "CONNECT", 3000, 2000, agent="8001"),
+        line(2, 4500, "A", "AGENTDUMP", "normal", 500, agent="8001"), line(3, 9000, "A", "CONNECT", 8000, 2000, agent="8001"),
+    ]  # fmt: skip
+    legs = [leg("L1", "A", "201", "agent", 2000, 4000, 4500, agent="8001")]
+    found = count(Span(0, HOUR, [contact("A", 0, connected_ms=10_500, cause="system")], legs, log, []), lambda at: 0, LIMITS)
+    assert [(one.offers, one.answered, one.dropped) for one in fig.agents(found)] == [(1, 0, 1)]
+    legs.append(leg("L2", "A", "201", "agent", 7000, 9000, 20_000, agent="8001"))
+    found = count(Span(0, HOUR, [contact("A", 0, connected_ms=10_500)], legs, log, []), lambda at: 0, LIMITS)
+    assert [(one.offers, one.answered, one.dropped) for one in fig.agents(found)] == [(2, 1, 1)]
 
 
 def test_rings_are_counted_by_the_countrys_cadence(tally: Tally) -> None:
