@@ -34,6 +34,14 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -
         time.sleep(0.03)
 
 
+def alive(pid: int) -> bool:
+    """Whether this process runs; one that ended is none, whether or not somebody has waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
+
+
 class Appliance:
     """One running appliance with its simulated world."""
 

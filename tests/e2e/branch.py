@@ -135,6 +135,16 @@ def open_branch(network: str, folder: Path, more: str = "", site: str = SITE) ->
     assert box.stop() == 0, box.said()
 
 
+@contextlib.contextmanager
+def slowly(box: Appliance, percent: int = 500) -> Iterator[None]:
+    """At this speed little of the world's time passes between what is seen here and what is done about it."""
+    box.world({"do": "speed", "percent": percent})
+    try:
+        yield
+    finally:
+        box.world({"do": "speed", "percent": int(SPEED)})
+
+
 class Branch:
     """One appliance for many tests: each starts with `fresh`, which puts everything at rest and forgets what was."""
 

@@ -5,7 +5,6 @@ Evidence: what people hear across a change, who can be dialled after it, and the
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.appliance import Appliance, wait_until
+from tests.e2e.appliance import Appliance, alive, wait_until
 from tests.e2e.branch import HZ, SITE, Branch
 
 pytestmark = [pytest.mark.e2e]
@@ -206,7 +205,7 @@ def test_an_appliance_that_dies_in_a_trial_comes_back_with_what_was_before(netwo
         children = [box.pid(name) for name in ("core", "media", "manage", "world")]
         box.process.send_signal(signal.SIGKILL)
         box.process.wait()
-        wait_until(lambda: not any(_alive(pid) for pid in children), "the children die with it", 20)
+        wait_until(lambda: not any(alive(pid) for pid in children), "the children die with it", 20)
         box.start()
         assert setting(box, "queues.sales.ring_s") == "32", "startup, not the site file that was imported before it"
         trial = box.manage("show trial")
@@ -224,14 +223,3 @@ def test_an_appliance_that_dies_in_a_trial_comes_back_with_what_was_before(netwo
         assert setting(box, "rtp.calls") == "32"
     finally:
         assert box.stop() == 0, box.said()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False                     # it ended between the two questions

@@ -14,14 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e import evidence as seen
-from tests.e2e.appliance import ROOT, SITE, Appliance, wait_until
+from tests.e2e.appliance import ROOT, SITE, Appliance, alive, wait_until
 from tests.e2e.baresip import Baresip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
@@ -417,14 +416,6 @@ def test_world_killed_leaves_sip_calls_alone(appliance: Start, phone: Phone) -> 
     seen.check_at_rest(box)
 
 
-def gone(pid: int) -> bool:
-    """The process ended, whether or not somebody has waited for it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    except OSError:
-        return True
-
-
 def test_parent_killed_leaves_nothing_and_the_next_start_closes_the_calls(appliance: Start) -> None:
     box = appliance(overrides=STRAIGHT_TO_SALES, extra=FAST)
     seen.log_in(box, "8004", "102")
@@ -436,7 +427,7 @@ def test_parent_killed_leaves_nothing_and_the_next_start_closes_the_calls(applia
     assert box.process is not None
     box.process.wait(5)
     for name, pid in pids.items():
-        wait_until(partial(gone, pid), f"{name} is gone", 10)
+        wait_until(lambda pid=pid: not alive(pid), f"{name} is gone", 10)
     box.start()
     record = seen.contact_of(box, "13100000001")
     assert record["cause"] == "system"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,10 @@ import pytest
 from tests.e2e.appliance import Appliance, wait_until
 from tests.e2e.audio import Sound, read_wav
 from tests.e2e.baresip import Baresip
-from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, JACKS, LEVEL, SITE, SPEED, Branch, music_dbm0, said
+from tests.e2e.branch import CALLEE_HZ, CALLER_HZ, HZ, JACKS, LEVEL, SITE, Branch, music_dbm0, said, slowly
 from tests.e2e.evidence import contacts, person, rows, tape_of
 
 pytestmark = [pytest.mark.e2e]
-
-
-@contextmanager
-def slowly(branch: Branch) -> Iterator[None]:
-    """Between what is seen here and what is done about it little of the world's time passes."""
-    branch.world("speed", percent=500)
-    try:
-        yield
-    finally:
-        branch.world("speed", percent=int(SPEED))
 
 
 # --- internal calls ---------------------------------------------------------------------------------------------------
@@ -64,7 +53,7 @@ def test_called_phone_that_is_in_a_call_is_busy(branch: Branch) -> None:
 
 def test_a_second_call_waits_and_is_taken_by_flash(branch: Branch) -> None:
     branch.answer("103", HZ["101"], HZ["201"], keys="!@16,!@10", talk=90)
-    with slowly(branch):
+    with slowly(branch.box):
         first = branch.dial("101", "103", HZ["103"], talk=44)
         wait_until(lambda: any(p["met"] > 0 for p in branch.status()["people"]), "the first two talk")
         second = branch.dial("201", "103", HZ["103"], talk=34)
@@ -230,7 +219,7 @@ def test_blind_transfer_that_nobody_answers_rings_back(branch: Branch) -> None:
     branch.box.ctl("agent login", agent="8001", extension="101")
     branch.answer("101", CALLER_HZ, keys="*3102@talk,h@3")
     ident, _ = branch.call("1310", HZ["101"], hang_up_after=65)
-    with slowly(branch):
+    with slowly(branch.box):
         first = branch.at("101")
         branch.answer("101", CALLER_HZ, talk=12)
     caller = branch.done(ident)
@@ -304,7 +293,7 @@ def test_wrap_up_keeps_the_next_caller_waiting(branch: Branch) -> None:
     branch.box.ctl("agent login", agent="8001", extension="101")
     branch.answer("101", CALLER_HZ, times=2, talk=12)
     first, _ = branch.call("1310", HZ["101"], hang_up_after=60)
-    with slowly(branch):
+    with slowly(branch.box):
         wait_until(lambda: branch.agent("8001")["state"] == "talking", "the agent talks")
         second, number = branch.call("1310", HZ["101"], line=2, hang_up_after=70)
         branch.done(first)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.appliance import ROOT, wait_until
+from tests.e2e.appliance import ROOT, alive, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -86,17 +86,6 @@ def front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False                     # it ended between the two questions
 
 
 def console(state: Path, line: str) -> str:

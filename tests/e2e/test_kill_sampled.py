@@ -7,15 +7,13 @@ and files: a few moments of each run, others in the next one. "1 s" is time of e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.appliance import Appliance, wait_until
-from tests.e2e.branch import CALLER_HZ, HZ, JACKS, SPEED, Branch, check_at_rest, open_branch
+from tests.e2e.branch import CALLER_HZ, HZ, JACKS, Branch, check_at_rest, open_branch, slowly
 from tests.e2e.evidence import contact_of, contacts, rows
 
 pytestmark = [pytest.mark.e2e]
@@ -42,17 +40,7 @@ to = "queue/rated"
 PHASES = ("queued", "connecting", "talking", "rating", "announce")
 BLOWS = ("caller", "agent", "core", "core and caller", "core and agent")
 SAMPLES = 5
-SLOW = 20                       # percent of real time
-
-
-@contextmanager
-def slowly(box: Appliance) -> Iterator[None]:
-    """The world's time hardly passes: what is asked of core meanwhile fits together, and a new core comes within a moment of it."""
-    box.world({"do": "speed", "percent": SLOW})
-    try:
-        yield
-    finally:
-        box.world({"do": "speed", "percent": int(SPEED)})
+SLOW = 20                       # percent of real time: what is asked of core meanwhile fits together, a new core comes within a moment
 
 
 class Play:
@@ -93,7 +81,7 @@ class Play:
     def strike(self, blow: str) -> None:
         """Core first, so that it cannot see what else happens at that moment."""
         if "core" in blow:
-            with slowly(self.box):
+            with slowly(self.box, SLOW):
                 self.box.kill("core")
                 self.box.ctl("show status")      # answered by the next one
         if "caller" in blow:
@@ -143,7 +131,7 @@ def test_a_blow_at_a_moment_drawn_by_chance(branch: Branch, seed: int, index: in
         told = f"{blow} at {where} ({play.phase}), seat {play.seat} after {play.after} s"
         play.strike(blow)
         branch.sleep(1.9)                        # with what follows up to 1 s until a line or a telephone says that it was left, and 1 s
-        with slowly(box):
+        with slowly(box, SLOW):
             branch.sleep(0.1)                    # what came until now is dealt with, however busy the machine is
             clean(box)
             call = play.call()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from firmware.sip.message import Request
 from tests.e2e.appliance import Appliance, wait_until
 from tests.e2e.baresip import Baresip
 from tests.e2e.desk import Desk
+from tests.e2e.sipp_watcher import watch
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
 
@@ -91,76 +91,6 @@ def test_attended_transfer_joins_the_two_calls_of_a_phone(
     desk.close()
 
 
-WATCH = """<?xml version="1.0" encoding="UTF-8"?>
-<scenario name="a lamp">
-  <send retrans="500"><![CDATA[
-SUBSCRIBE sip:{watched}@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-From: <sip:{user}@[remote_ip]>;tag=[call_number]
-To: <sip:{watched}@[remote_ip]>
-Call-ID: [call_id]
-CSeq: 1 SUBSCRIBE
-Contact: <sip:{user}@[local_ip]:[local_port];transport=[transport]>
-Event: dialog
-Accept: application/dialog-info+xml
-Expires: 300
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-  <recv response="407" auth="true"/>
-  <send retrans="500"><![CDATA[
-SUBSCRIBE sip:{watched}@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-From: <sip:{user}@[remote_ip]>;tag=[call_number]
-To: <sip:{watched}@[remote_ip]>
-Call-ID: [call_id]
-CSeq: 2 SUBSCRIBE
-Contact: <sip:{user}@[local_ip]:[local_port];transport=[transport]>
-[authentication username={user} password={secret}]
-Event: dialog
-Accept: application/dialog-info+xml
-Expires: 300
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-  <recv response="200"/>
-{steps}
-</scenario>
-"""
-
-# SIPp reads the state out of the body: an unexpected one fails the call. It logs which one it has seen (`wait_for_state`).
-STEP = """  <recv request="NOTIFY"><action>
-    <ereg regexp="{state}" search_in="body" check_it="true" assign_to="{n}"/>
-    <log message="SEEN {n} [${n}]"/>
-  </action></recv>
-  <send><![CDATA[
-SIP/2.0 200 OK
-[last_Via:]
-[last_From:]
-[last_To:]
-[last_Call-ID:]
-[last_CSeq:]
-Content-Length: 0
-
-]]></send>
-"""
-
-
-LOG = ["-trace_logs", "-log_file", "log"]
-
-
-def wait_for_state(watcher: subprocess.Popen[bytes], folder: Path, n: int) -> None:
-    """Until SIPp has seen its state number `n`, or has ended: then its status tells."""
-    log = folder / "log"
-
-    def seen() -> bool:
-        return watcher.poll() is not None or (log.exists() and f"SEEN {n} " in log.read_text(errors="replace"))
-
-    wait_until(seen, f"state {n} of {folder.name} is told", 30)
-
-
 def watchers_kept(box: Appliance) -> bool:
     """Whether a process that takes over finds a subscription."""
     with sqlite3.connect(f"file:{box.state / 'state.db'}?mode=ro", uri=True) as db:
@@ -177,31 +107,19 @@ def test_a_lamp_follows_a_call(
     states = ["state>terminated", called.format("early"), called.format("confirmed"), "state>terminated"]
     if killed:
         states.insert(3, called.format("confirmed"))  # told again by the new core
-    folder = tmp_path / "lamp"
-    folder.mkdir()
-    steps = "".join(STEP.format(state=state, n=n + 1) for n, state in enumerate(states))
-    (folder / "scenario.xml").write_text(WATCH.format(watched="202", user="203", secret=box.accounts()["203"], steps=steps))
-    watcher = subprocess.Popen(
-        ["sipp", box.sip, "-sf", "scenario.xml", "-i", network, "-m", "1", "-t", transport, "-nostdin", "-trace_err", "-error_file", "err",
-         *LOG],
-        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        wait_for_state(watcher, folder, 1)
+    with watch(box, network, tmp_path / "lamp", "202", states, transport=transport) as watcher:
+        watcher.told(1)
         anna.dial("202")
         bo.wait("CALL_INCOMING")
-        wait_for_state(watcher, folder, 2)
+        watcher.told(2)
         bo.answer()
         anna.wait("CALL_ESTABLISHED")
-        wait_for_state(watcher, folder, 3)
+        watcher.told(3)
         if killed:
             wait_until(lambda: watchers_kept(box), "the subscription is on disk")
             before = box.pid("core")
             os.kill(before, signal.SIGKILL)
             wait_until(lambda: box.pid("core") != before and box.ctl("show calls"), "the call goes on", 20)
-            wait_for_state(watcher, folder, 4)
+            watcher.told(4)
         anna.hang_up()
-        assert watcher.wait(30) == 0, (folder / "err").read_text(errors="replace")[-3000:]
-    finally:
-        watcher.kill()
-        watcher.wait()
+        watcher.all_told()

@@ -20,7 +20,7 @@ import pytest
 
 from firmware.net.dhcp import discover_packet, offer_of
 from firmware.store.configuration import ConfigurationStore
-from tests.e2e.appliance import DIE_WITH_TEST, ROOT, wait_until
+from tests.e2e.appliance import DIE_WITH_TEST, ROOT, alive, wait_until
 from tests.nat.namespaces import Namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.realtime]
@@ -165,14 +165,6 @@ def test_a_client_gets_an_address_and_what_telephones_need(site: Site) -> None:
     wait_until(lambda: "Network Policy" not in site.neighbours(), "the policy is taken back, long before it is forgotten", 15)
 
 
-def ended(process: Path) -> bool:
-    """Whether nobody runs in this folder of /proc any more."""
-    try:
-        return "\nState:\tZ" in (process / "status").read_text()
-    except OSError:
-        return True
-
-
 def rights(pid: int) -> set[int]:
     """Capabilities that a process could ever get again."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -204,9 +196,9 @@ def test_on_the_appliance_it_has_three_rights_and_ends_when_it_is_not_wanted(sit
     for pid in (process.pid, site.running("dnsmasq")):
         assert rights(pid) == {10, 12, 13}
         assert Path(f"/proc/{pid}").stat().st_uid == 65534
-    daemon = Path(f"/proc/{site.running('dnsmasq')}")
+    daemon = site.running("dnsmasq")
     process.kill()
-    wait_until(lambda: ended(daemon), "its daemon ends with it")
+    wait_until(lambda: not alive(daemon), "its daemon ends with it")
     process = site.serve("--while-wanted", become=become)
     wait_until(lambda: site.said()["state"] == "serving" and site.serves(), "it serves again", 40)
     site.commit(SITE.replace("enabled = true\ninterface", "enabled = false\ninterface"))
