@@ -57,10 +57,6 @@ print("ANSWER " + json.dumps(answer))
 """
 
 
-class Superseded(EOFError):
-    """The board has opened another connection, which is taken already."""
-
-
 class Shell:
     """Commands on the board, as root, over a connection that the board opens.
 
@@ -81,23 +77,23 @@ class Shell:
             try:
                 return self._once(command, end)
             except (OSError, EOFError) as error:
-                if not isinstance(error, Superseded):
-                    self.forget()
+                self._drop()
                 if time.monotonic() > end:
                     raise MachineError(f"the board's shell does not answer {command!r} ({error})") from None
 
     def _once(self, command: str, end: float) -> tuple[int, str]:
         if self._link is None:
-            self._accept(end)
-        assert self._link is not None
+            self._ready([self._listener], end)
+            self._link = self._listener.accept()[0]
+            self._link.settimeout(60)
         self._count += 1
         mark = f"END-{self._count}-"
         self._link.sendall(f"{{ {command}\n}} 2>&1 </dev/null; echo {mark}$?\n".encode())
         got = b""
         while not (found := re.search(rb"(?s)(.*)" + mark.encode() + rb"(\d+)\n", got)):
+            # The board has one connection at a time: when it opens another this one is from before a restart, and nobody ends it.
             if self._link not in self._ready([self._link, self._listener], end):
-                self._accept(end)
-                raise Superseded("the board has opened another connection")
+                raise EOFError("the board has opened another connection")
             data = self._link.recv(65536)
             if not data:
                 raise EOFError("closed")
@@ -114,21 +110,13 @@ class Shell:
             if time.monotonic() > end:
                 raise TimeoutError("it is silent")
 
-    def _accept(self, end: float) -> None:
-        """The connection that the board opens now. It has one at a time: an earlier one is from before a restart, and nobody ends it."""
-        self.forget()
-        self._ready([self._listener], end)
-        self._link = self._listener.accept()[0]
-        self._link.settimeout(60)
-
-    def forget(self) -> None:
-        """The board has restarted: it opens another connection. Of the old one nobody may ever hear the end."""
+    def _drop(self) -> None:
         if self._link is not None:
             self._link.close()
             self._link = None
 
     def close(self) -> None:
-        self.forget()
+        self._drop()
         self._listener.close()
 
 

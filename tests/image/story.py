@@ -205,7 +205,6 @@ class Story:
         self.phone.stop()
         self.phone = None
         board.expect("branchpbx: slot B, 2 tries left", since)
-        board.shell.forget()
         switched = time.monotonic()
         board.expect(rf"start: slot B of version {re.escape(SECOND)}", since)
         complaint = board.until(lambda: (found := board.update())["phase"] == "starting" and "telephone" in found["says"] and found,
